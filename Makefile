@@ -1,0 +1,88 @@
+# Everything runs in .venv, which `make setup` makes; cmake and ninja come from PyPI.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+PYTEST_ARGS ?=
+EXTRAS ?= tensorflow,onnx,plot
+
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+export PATH := $(BIN):$(PATH)
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+CORE_SOURCES := $(shell find gvm/_core -name '*.cc' -o -name '*.h' -o -name '*.inc')
+CXX_FILES := $(shell find gvm/_core tests/core examples benchmarks \
+  \( -name '*.cc' -o -name '*.h' -o -name '*.c' \) 2>/dev/null)
+TYPED := $(wildcard gvm chain)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "gvm needs Python >= 3.11; $(PYTHON) is $$($(PYTHON) --version)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	  || { echo "cannot make .venv: install the venv module (Debian: python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/packages: $(STAMPS)/venv pyproject.toml
+	$(BIN)/python -m pip install -q --group dev
+	@touch $@
+
+# A C++ source that goes away must rebuild too, hence the list of names beside the time stamps.
+$(STAMPS)/sources: FORCE
+	@mkdir -p $(@D)
+	@echo $(sort $(CORE_SOURCES)) | cmp -s - $@ || echo $(sort $(CORE_SOURCES)) > $@
+
+$(STAMPS)/gvm: $(STAMPS)/packages $(STAMPS)/sources $(CORE_SOURCES) CMakeLists.txt $(wildcard cmake/*)
+	$(BIN)/python -m pip install -q --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@
+
+.PHONY: FORCE
+FORCE:
+
+.PHONY: setup
+setup: $(STAMPS)/gvm ## Make .venv with gvm built and installed in it (editable)
+
+.PHONY: demo
+demo: setup ## Train, save and verify a small model
+	$(BIN)/python examples/demo.py
+
+.PHONY: core
+core: setup ## Build the C++ library and its tests in build/core and run them
+	cmake --preset core $(CMAKE_ARGS)
+	cmake --build --preset core
+	ctest --preset core
+
+.PHONY: lint
+lint: setup ## Check style and types
+	ruff check .
+	ruff format --check .
+	mypy $(TYPED)
+	$(if $(CXX_FILES),clang-format --dry-run --Werror $(CXX_FILES))
+
+.PHONY: test
+test: core lint ## Run every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: sanitize
+sanitize: setup ## Run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	cmake --preset sanitize
+	cmake --build --preset sanitize
+	ctest --preset sanitize
+
+.PHONY: format
+format: setup ## Format the sources
+	ruff check --fix .
+	ruff format .
+	$(if $(CXX_FILES),clang-format -i $(CXX_FILES))
+
+.PHONY: clean
+clean: ## Remove what was built, .venv too
+	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,33 @@
+# Each tests/core/<name>_test.cc is one executable, run with the vectors folder as its argument.
+file(GLOB gvm_test_sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/tests/core/*_test.cc")
+foreach(source IN LISTS gvm_test_sources)
+  get_filename_component(name "${source}" NAME_WE)
+  add_executable(${name} "${source}")
+  target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/tests/core")
+  target_link_libraries(${name} PRIVATE gvm_objects)
+  gvm_compile_flags(${name})
+  add_test(NAME core.${name}
+    COMMAND ${name} "${CMAKE_CURRENT_SOURCE_DIR}/tests/vectors")
+  set_tests_properties(core.${name} PROPERTIES TIMEOUT 600)
+endforeach()
+
+# The public header compiles alone, twice over, in four language standards.
+set(gvm_header "${CMAKE_CURRENT_SOURCE_DIR}/gvm/_core/include/gvm/gvm.h")
+if(EXISTS "${gvm_header}")
+  enable_language(C)
+  foreach(standard c99 c11 c++17 c++20)
+    string(REPLACE "+" "x" target "header_${standard}")
+    string(FIND "${standard}" "+" is_cxx)
+    set(source "${CMAKE_CURRENT_BINARY_DIR}/${target}.cc")
+    if(is_cxx EQUAL -1)
+      set(source "${CMAKE_CURRENT_BINARY_DIR}/${target}.c")
+    endif()
+    file(WRITE "${source}" "#include <gvm/gvm.h>\n#include <gvm/gvm.h>\n"
+      "int gvm_header_is_alone(void);\nint gvm_header_is_alone(void) { return 0; }\n")
+    add_library(${target} OBJECT "${source}")
+    target_include_directories(${target} PRIVATE
+      "${CMAKE_CURRENT_SOURCE_DIR}/gvm/_core/include")
+    target_compile_options(${target} PRIVATE
+      -std=${standard} -pedantic-errors -Wall -Wextra -Werror)
+  endforeach()
+endif()
