@@ -1,0 +1,93 @@
+// What a CPU kernel sees. Kernels include this, fixed.h, random.h, cpu/gemm.h and nothing of the VM.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels.h"
+#include "fixed.h"
+#include "op.h"
+#include "status.h"
+#include "threads.h"
+#include "types.h"
+
+namespace gvm {
+
+// A dense row-major tensor of this shard. Data is 64-byte aligned and not owned.
+struct Tensor {
+  void* data = nullptr;
+  Type type;                    // as proved by the loader; the batch is symbolic there
+  int64_t dims[kMaxRank] = {};  // concrete: the local batch in place of kBatch
+  int64_t elements = 0;
+
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
+};
+
+// The examples at hand: `local` of them, from global index `offset` on, of `global` in the step.
+struct Batch {
+  int64_t local = 0, offset = 0, global = 0;
+};
+
+// Reusable temporary memory of a session; contents are undefined. Grows, never shrinks.
+class Scratch {
+ public:
+  virtual ~Scratch() = default;
+  // 64-byte aligned, valid until the next call of get() with the same slot (0..3).
+  virtual void* get(int slot, int64_t bytes) = 0;
+};
+
+// Nodes that the planner has fused behind a linear kernel, in this order: bias, convert, relu.
+struct Fused {
+  const Tensor* bias = nullptr;  // shared, length = last dimension of the output
+  bool convert = false;          // to the type of Call::out[0]
+  Rounding rounding = Rounding::nearest;
+  uint32_t site = 0;
+  int fraction_bits_in = 0;      // of the exact accumulator, bias aligned to it
+  bool relu = false;             // max(q, 0) after the convert
+};
+
+struct Call {
+  const OpInfo* op = nullptr;
+  const Attributes* attributes = nullptr;
+  const Tensor* in = nullptr;
+  int inputs = 0;
+  Tensor* out = nullptr;
+  Batch batch;
+  uint64_t seed = 0, step = 0;
+  uint32_t site = 0;  // the first site this node reserves
+  Threads* threads = nullptr;
+  const CpuKernels* cpu = nullptr;
+  Scratch* scratch = nullptr;
+  int64_t* clamps = nullptr;     // add the number of saturated elements here
+  const Fused* fused = nullptr;  // only for kernels with `epilogue`
+  Error* error = nullptr;
+
+  int64_t attr(int i) const { return attributes->get(i); }
+  const std::vector<int64_t>& list(int i) const { return attributes->list(i); }
+};
+
+// Where element e of a local row-major tensor stands in the logical tensor of the whole batch
+// (numerics section 3): base + (e / run) * stride + e % run.
+struct IndexMap {
+  int64_t run, stride, base;
+  int64_t operator()(int64_t e) const { return base + (e / run) * stride + e % run; }
+};
+IndexMap index_map(const Type& type, const Batch& batch);
+
+// Runs the convert kernel of the CPU level over a whole tensor of exact integers (i16, i32 or i64 at
+// fraction_bits_in) into out (i16 or i32), in parallel. Stochastic draws use call.seed, step, site.
+void convert_tensor(const Call& call, const void* source, DType source_type, int fraction_bits_in,
+                    const Tensor& out, Rounding rounding, uint32_t site);
+
+// One kernel: kernel_<name> in cpu/<name>.cc, declared for every row of ops.inc.
+struct Kernel {
+  // Returns ok, or a positive status after call.error->fail(...) for a run-time value outside its domain.
+  Status (*run)(const Call& call);
+  bool epilogue = false;  // honours Call::fused
+  bool in_place = false;  // out[0] may share memory with in[0] when types and sizes agree
+  bool view = false;      // out[0] always is in[0] under another shape: run is never called
+};
+
+}  // namespace gvm

@@ -1,0 +1,259 @@
+"""What an operator is: one name, and this declaration of it.
+
+``gvm/ops/<name>.py`` holds one :class:`Operator` subclass: its schema (opcode, inputs, attributes), what it approximates
+(:meth:`Operator.real`), what it is (:meth:`Operator.reference`), its gradient and its test cases. Everything that lists operators reads
+these files: the C++ table ``_core/ops.inc``, the manual, the tests, the importers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvm.fixed import Rounding, convert, quotient
+from gvm.random import random_half, random_word32
+from gvm.types import DTYPES, RANGE, Type
+
+if TYPE_CHECKING:
+    from gvm.graph import Builder, Value
+
+AttributeValue = int | tuple[int, ...]
+Attributes = Mapping[str, AttributeValue]
+Integers = NDArray[Any]
+"""Exact integers: an int64 array, or an object array of Python ints."""
+Reals = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An integer attribute, or a list of integers when ``length`` is given as (shortest, longest)."""
+
+    name: str
+    minimum: int
+    maximum: int
+    doc: str
+    default: AttributeValue | None = None
+    length: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """An operand: the element types it accepts, the one that quantisation prefers first."""
+
+    name: str
+    accepts: tuple[str, ...]
+    doc: str
+
+
+def dtype_attribute() -> Attribute:
+    """The element type of a rounded result: i16 or i32 by its published number."""
+    return Attribute("dtype", 1, 2, "element type of the result: 1 = i16, 2 = i32", default=1)
+
+
+def fraction_bits_attribute() -> Attribute:
+    """The format of a rounded result."""
+    return Attribute("fraction_bits", -32, 47, "fraction bits F of the result", default=0)
+
+
+def rounding_attribute(default: int = 0) -> Attribute:
+    """How a result is rounded: to nearest, or stochastically with the Philox purpose of this number."""
+    return Attribute(
+        "rounding", 0, 4, "0 = nearest, half to even; else stochastic with this Philox purpose", default=default
+    )
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where a reference computes: the batch shard, the random key and the types the loader derived."""
+
+    input_types: tuple[Type, ...] = ()
+    output_types: tuple[Type, ...] = ()
+    local: int = 1
+    """Examples at hand."""
+    offset: int = 0
+    """Global index of the first of them."""
+    batch: int = 1
+    """Global batch size of the step."""
+    seed: int = 0
+    step: int = 0
+    site: int = 0
+    clamps: list[int] = field(default_factory=lambda: [0])
+
+    def logical_index(self, type_: Type) -> Integers:
+        """Row-major index in the logical tensor, with the global batch index, of each local element (numerics section 3)."""
+        axis = type_.batch_axis
+        if axis is None:
+            return np.arange(int(np.prod(type_.shape, dtype=np.int64)), dtype=np.int64).reshape(type_.shape)
+        whole = tuple(self.batch if d == -1 else d for d in type_.shape)
+        index = np.arange(int(np.prod(whole, dtype=np.int64)), dtype=np.int64).reshape(whole)
+        return index.take(np.arange(self.offset, self.offset + self.local), axis=axis)
+
+    def draw(self, index: int, bits: int, rounding: int, site: int) -> int:
+        """The random number of ``bits`` (16 or 32) for the element at a logical index."""
+        function = random_half if bits == 16 else random_word32
+        return function(self.seed, site, self.step, rounding, index)
+
+    def convert(self, exact: Integers, fraction_bits: int, to: Type, rounding: int, site_offset: int = 0) -> Integers:
+        """Convert (numerics section 2) of exact integers at ``fraction_bits`` to the type ``to``."""
+        shift = fraction_bits - to.fraction_bits
+        return self._each(
+            exact,
+            to,
+            lambda value, index: convert(
+                value,
+                shift,
+                to.bits,
+                Rounding(rounding),
+                0
+                if rounding == 0 or shift <= 0
+                else self.draw(index, 16 if shift <= 16 else 32, rounding, self.site + site_offset),
+            ),
+        )
+
+    def quotient(
+        self, numerator: Integers, denominator: Integers | int, to: Type, rounding: int, site_offset: int = 0
+    ) -> Integers:
+        """The rounded quotient (numerics section 2), clamped to the type ``to``; denominators > 0."""
+        denominators = np.broadcast_to(np.asarray(denominator, dtype=object), numerator.shape).reshape(-1)
+        position = iter(range(numerator.size))
+        return self._each(
+            numerator,
+            to,
+            lambda value, index: quotient(
+                value,
+                int(denominators[next(position)]),
+                to.bits,
+                Rounding(rounding),
+                0 if rounding == 0 else self.draw(index, 32, rounding, self.site + site_offset),
+            ),
+        )
+
+    def _each(self, exact: Integers, to: Type, function: Any) -> Integers:
+        indices = self.logical_index(to).reshape(-1)
+        out = np.empty(exact.size, dtype=np.int64)
+        for i, (value, index) in enumerate(zip(exact.reshape(-1), indices, strict=True)):
+            out[i], clamped = function(int(value), int(index))
+            self.clamps[0] += int(clamped)
+        return out.reshape(exact.shape)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One node to be tested: types, attributes, and either hand-worked integers or painted data."""
+
+    name: str
+    inputs: tuple[Type, ...]
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    data: tuple[Any, ...] | None = None
+    """Integers of each input (batch axis filled in); None: the suite paints them, extremes included."""
+    expected: tuple[Any, ...] | None = None
+    """Hand-worked outputs."""
+    local: int = 3
+    offset: int = 2
+    batch: int = 7
+    low: int | None = None
+    """For inputs with a domain of their own (labels): painted values lie in [low, high]."""
+    high: int | None = None
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """A node that must be refused, with the status and a part of the message."""
+
+    name: str
+    inputs: tuple[Type, ...]
+    attributes: Mapping[str, AttributeValue]
+    status: str
+    message: str
+
+
+class Operator(ABC):
+    """The declaration of a primitive. The class docstring is its entry in the manual: formula, shapes, totality."""
+
+    name: ClassVar[str]
+    opcode: ClassVar[int]
+    inputs: ClassVar[tuple[Input, ...]]
+    variadic: ClassVar[int] = 0
+    """When > 0, the last input may be repeated up to this many times in all."""
+    outputs: ClassVar[int] = 1
+    attributes: ClassVar[tuple[Attribute, ...]] = ()
+    sites: ClassVar[int] = 0
+    """Rounding sites that a node reserves."""
+    result: ClassVar[Literal["exact", "keeps", "rounds"]]
+    """exact: i64 results that quantisation converts; keeps: the type of input ``keeps``; rounds: has dtype, fraction_bits, rounding."""
+    keeps: ClassVar[int] = 0
+    same_format: ClassVar[bool] = False
+    """All inputs must share one type (concat)."""
+    saturates: ClassVar[bool] = False
+    """The gradient is dropped at the limits of the result (the Convert rule): true where a result is rounded and clamped."""
+    differentiable: ClassVar[bool] = True
+    """False for gradients, updates and counts."""
+
+    @staticmethod
+    @abstractmethod
+    def real(attributes: Attributes, *inputs: Reals) -> Reals | tuple[Reals, ...]:
+        """What the operator approximates, in float64. Batched inputs hold their examples."""
+
+    @staticmethod
+    @abstractmethod
+    def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers | tuple[Integers, ...]:
+        """What the operator is: plain exact integers, no blocking."""
+
+    @staticmethod
+    def gradient(g: Builder, node_inputs: Sequence[Value], output: Value, attributes: Attributes, delta: Value) -> Sequence[Value | None]:
+        """The real-valued gradient of each input, as nodes added to ``g``; None where there is none."""
+        raise NotImplementedError
+
+    @staticmethod
+    @abstractmethod
+    def cases() -> Iterator[Case]:
+        """Cases worked by hand first, then shapes at the boundaries of the kernels."""
+
+    @staticmethod
+    def invalid() -> Iterator[Invalid]:
+        """Nodes that the loader must refuse."""
+        return iter(())
+
+    @classmethod
+    def input_spec(cls, position: int) -> Input:
+        """The declaration of an operand, the last one repeated for variadic operators."""
+        return cls.inputs[min(position, len(cls.inputs) - 1)]
+
+    @classmethod
+    def complete(cls, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+        """The attributes in schema order with defaults filled in; a missing or unknown one is a ValueError."""
+        unknown = set(given) - {a.name for a in cls.attributes}
+        if unknown:
+            raise ValueError(f"{cls.name}: no attribute {sorted(unknown)[0]!r}")
+        done: dict[str, AttributeValue] = {}
+        for attribute in cls.attributes:
+            value = given.get(attribute.name, attribute.default)
+            if value is None:
+                raise ValueError(f"{cls.name}: attribute {attribute.name!r} must be given")
+            done[attribute.name] = tuple(int(v) for v in value) if isinstance(value, tuple | list) else int(value)
+        return done
+
+
+__all__ = [
+    "DTYPES",
+    "RANGE",
+    "Attribute",
+    "AttributeValue",
+    "Attributes",
+    "Case",
+    "Execution",
+    "Input",
+    "Integers",
+    "Invalid",
+    "Operator",
+    "Reals",
+    "Type",
+    "dtype_attribute",
+    "fraction_bits_attribute",
+    "rounding_attribute",
+]
