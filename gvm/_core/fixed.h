@@ -31,10 +31,6 @@ enum class Rounding : uint8_t {
   optimizer_state = 4,
 };
 
-// The range of F, the fraction bits of a tensor: q stands for q * 2^-F.
-constexpr int kMinFractionBits = -32;
-constexpr int kMaxFractionBits = 47;
-
 // ---------------------------------------------------------------------------------------------
 // 128-bit integers in two limbs
 // ---------------------------------------------------------------------------------------------
