@@ -31,3 +31,16 @@ if(EXISTS "${gvm_header}")
       -std=${standard} -pedantic-errors -Wall -Wextra -Werror)
   endforeach()
 endif()
+
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_BUILD_TYPE STREQUAL "Release" AND CMAKE_NM)
+  file(GENERATE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/objects.txt"
+    CONTENT "$<JOIN:$<TARGET_OBJECTS:gvm_objects>,\n>\n")
+  add_test(NAME house.symbols COMMAND "${CMAKE_COMMAND}" -DNM=${CMAKE_NM}
+    "-DOBJECTS=${CMAKE_CURRENT_BINARY_DIR}/objects.txt"
+    -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/CheckSymbols.cmake")
+  if(NOT GVM_STATIC AND EXISTS "${gvm_header}")
+    add_test(NAME house.exports COMMAND "${CMAKE_COMMAND}" -DNM=${CMAKE_NM}
+      "-DLIBRARY=$<TARGET_FILE:gvm>" "-DHEADER=${gvm_header}"
+      -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/CheckExports.cmake")
+  endif()
+endif()
