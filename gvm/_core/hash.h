@@ -1,0 +1,49 @@
+// BLAKE3 (hash mode) from its specification; every gvm id and Merkle node is one of these.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace gvm {
+
+constexpr size_t kHashBytes = 32;
+using Hash = std::array<uint8_t, kHashBytes>;
+
+// Incremental hasher: any split of the input over update() calls gives the same digest.
+// finalize() does not change the state, so hashing may go on after it. Never allocates.
+class Blake3 {
+ public:
+  Blake3() { init(); }
+
+  // Back to the empty input.
+  void init();
+
+  // Appends size bytes; data may be null only when size is 0.
+  void update(const void* data, size_t size);
+
+  // Writes the first out_size bytes of the extendable output; 32 is the default hash.
+  void finalize(uint8_t* out, size_t out_size) const;
+  Hash finalize() const;
+
+ private:
+  void push_subtree(const uint32_t cv[8], uint64_t subtrees_so_far);
+
+  static constexpr size_t kMaxStack = 54;  // 2^54 chunks of 1024 bytes cover 2^64 bytes.
+
+  uint32_t stack_[kMaxStack][8];  // chaining values of complete subtrees, largest first
+  size_t stack_size_;
+  uint32_t chunk_cv_[8];  // chaining value of the current chunk's finished blocks
+  uint64_t chunk_index_;
+  uint32_t chunk_blocks_;  // blocks of the current chunk already compressed
+  uint8_t block_[64];
+  uint32_t block_size_;
+};
+
+// The 32-byte hash of one buffer.
+Hash blake3(const void* data, size_t size);
+
+// size hash bytes as 2 * size lower-case hexadecimal digits and a terminating zero.
+void to_hex(const uint8_t* bytes, size_t size, char* text);
+
+}  // namespace gvm
