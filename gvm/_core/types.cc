@@ -1,5 +1,7 @@
 #include "types.h"
 
+#include <cstddef>
+
 namespace gvm {
 
 namespace {
