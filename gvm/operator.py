@@ -8,15 +8,15 @@ these files: the C++ table ``_core/ops.inc``, the manual, the tests, the importe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gvm.fixed import Rounding, convert, quotient
-from gvm.random import random_half, random_word32
+from gvm.fixed import Clamps, Rounding, convert, quotient
+from gvm.random import random_for_convert, random_for_quotient
 from gvm.types import DTYPES, RANGE, Type
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Execution:
     seed: int = 0
     step: int = 0
     site: int = 0
-    clamps: list[int] = field(default_factory=lambda: [0])
+    clamps: Clamps = field(default_factory=Clamps)
+    """Counts the elements that rounding has clamped."""
 
     def logical_index(self, type_: Type) -> Integers:
         """Row-major index in the logical tensor, with the global batch index, of each local element (numerics section 3)."""
@@ -93,53 +94,45 @@ class Execution:
         index = np.arange(int(np.prod(whole, dtype=np.int64)), dtype=np.int64).reshape(whole)
         return index.take(np.arange(self.offset, self.offset + self.local), axis=axis)
 
-    def draw(self, index: int, bits: int, rounding: int, site: int) -> int:
-        """The random number of ``bits`` (16 or 32) for the element at a logical index."""
-        function = random_half if bits == 16 else random_word32
-        return function(self.seed, site, self.step, rounding, index)
-
-    def convert(self, exact: Integers, fraction_bits: int, to: Type, rounding: int, site_offset: int = 0) -> Integers:
+    def convert(
+        self, exact: Integers, fraction_bits: int, to: Type, rounding: int, site_offset: int = 0
+    ) -> Integers:
         """Convert (numerics section 2) of exact integers at ``fraction_bits`` to the type ``to``."""
         shift = fraction_bits - to.fraction_bits
-        return self._each(
-            exact,
-            to,
-            lambda value, index: convert(
-                value,
-                shift,
-                to.bits,
-                Rounding(rounding),
-                0
-                if rounding == 0 or shift <= 0
-                else self.draw(index, 16 if shift <= 16 else 32, rounding, self.site + site_offset),
-            ),
-        )
+        mode, site = Rounding(rounding), self.site + site_offset
+
+        def rounded(value: int, index: int) -> int:
+            r = random_for_convert(self.seed, site, self.step, mode, shift, index)
+            return convert(value, shift, mode, r, to.bits, self.clamps)
+
+        return self._each(exact, to, rounded)
 
     def quotient(
-        self, numerator: Integers, denominator: Integers | int, to: Type, rounding: int, site_offset: int = 0
+        self,
+        numerator: Integers,
+        denominator: Integers | int,
+        to: Type,
+        rounding: int,
+        site_offset: int = 0,
     ) -> Integers:
         """The rounded quotient (numerics section 2), clamped to the type ``to``; denominators > 0."""
-        denominators = np.broadcast_to(np.asarray(denominator, dtype=object), numerator.shape).reshape(-1)
-        position = iter(range(numerator.size))
-        return self._each(
-            numerator,
-            to,
-            lambda value, index: quotient(
-                value,
-                int(denominators[next(position)]),
-                to.bits,
-                Rounding(rounding),
-                0 if rounding == 0 else self.draw(index, 32, rounding, self.site + site_offset),
-            ),
-        )
+        whole = np.broadcast_to(np.asarray(denominator, dtype=object), numerator.shape)
+        denominators = iter(whole.reshape(-1))
+        mode, site = Rounding(rounding), self.site + site_offset
 
-    def _each(self, exact: Integers, to: Type, function: Any) -> Integers:
+        def rounded(value: int, index: int) -> int:
+            r = random_for_quotient(self.seed, site, self.step, mode, index)
+            return quotient(value, int(next(denominators)), mode, r, to.bits, self.clamps)
+
+        return self._each(numerator, to, rounded)
+
+    def _each(self, exact: Integers, to: Type, function: Callable[[int, int], int]) -> Integers:
         indices = self.logical_index(to).reshape(-1)
-        out = np.empty(exact.size, dtype=np.int64)
-        for i, (value, index) in enumerate(zip(exact.reshape(-1), indices, strict=True)):
-            out[i], clamped = function(int(value), int(index))
-            self.clamps[0] += int(clamped)
-        return out.reshape(exact.shape)
+        values = (
+            function(int(value), int(index))
+            for value, index in zip(exact.reshape(-1), indices, strict=True)
+        )
+        return np.fromiter(values, np.int64, exact.size).reshape(exact.shape)
 
 
 @dataclass(frozen=True)
