@@ -1,7 +1,7 @@
 # cmake -DNM=... -DOBJECTS=<file with one object path a line> -P CheckSymbols.cmake
 # A micro-kernel's object defines no weak symbol. The linker keeps one copy of an inline function:
 # if it came from such a file, it would hold instructions that other machines do not have.
-file(STRINGS "${OBJECTS}" objects REGEX "_(avx2|avx512|avx512vnni|neon|dotprod|simd128)\\.cc\\.o(bj)?$")
+file(STRINGS "${OBJECTS}" objects REGEX "_(avx2|avx512)\\.cc\\.o(bj)?$")
 set(bad "")
 foreach(object IN LISTS objects)
   execute_process(COMMAND "${NM}" -C "${object}" OUTPUT_VARIABLE symbols RESULT_VARIABLE status)

@@ -16,17 +16,6 @@ check_cxx_source_compiles("
 #error
 #endif
 int main() { return 0; }" GVM_TARGET_X86)
-check_cxx_source_compiles("
-#if !defined(__aarch64__)
-#error
-#endif
-int main() { return 0; }" GVM_TARGET_AARCH64)
-check_cxx_source_compiles("
-#if !defined(__wasm__)
-#error
-#endif
-int main() { return 0; }" GVM_TARGET_WASM)
-
 set(gvm_isa_definitions "")
 
 # gvm_isa(<name> <target condition> <flag>...)
@@ -51,11 +40,5 @@ endif()
 
 gvm_isa(avx2 GVM_TARGET_X86 -mavx2 -mbmi -mbmi2 -mlzcnt -mpopcnt)
 gvm_isa(avx512 GVM_TARGET_X86
-  -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mbmi -mbmi2 -mlzcnt -mpopcnt
+  -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mbmi -mbmi2 -mlzcnt -mpopcnt
   ${gvm_gcc_quirks})
-gvm_isa(avx512vnni GVM_TARGET_X86
-  -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mavx512vnni
-  -mbmi -mbmi2 -mlzcnt -mpopcnt ${gvm_gcc_quirks})
-gvm_isa(neon GVM_TARGET_AARCH64)
-gvm_isa(dotprod GVM_TARGET_AARCH64 -march=armv8.2-a+dotprod)
-gvm_isa(simd128 GVM_TARGET_WASM -msimd128)
