@@ -4,8 +4,9 @@ A draw depends on the seed, the rounding site, the step, the purpose and the ele
 index in the logical tensor with the global batch index, and on nothing else (docs/arithmetic.md,
 section 3).
 
-``random_word32`` and ``random_half`` are the definition, on plain integers. ``words`` and ``halves``
-are the same draws for a run of elements, in NumPy; ``permutation`` orders a data set with them.
+``random_word32`` and ``random_half`` are the definition, on plain integers. ``words`` and
+``halves`` are the same draws for a run of elements, in NumPy; ``permutation`` orders a data set
+with them.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
