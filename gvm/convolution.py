@@ -1,0 +1,159 @@
+"""Convolution over [B, H, W, C] in NumPy, as the three convolution operators share it.
+
+Kernels are [kh, kw, C / groups, O]: filters g * O / groups ... belong to group g, and channel c of
+group g is input channel g * C / groups + c. The ``real_*`` functions go kernel element by kernel
+element in float64; the ``exact_*`` functions are the definition, one product position at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvm.operator import Attribute, Attributes
+from gvm.window import (
+    Window,
+    dilation_attribute,
+    integer,
+    integers,
+    padding_attribute,
+    strides_attribute,
+)
+
+Array = NDArray[Any]
+Slices = tuple[slice, slice]
+Place = tuple[int, int]
+
+
+def convolution_attributes() -> tuple[Attribute, ...]:
+    """strides, padding (top, bottom, left, right), dilation and groups."""
+    groups = Attribute("groups", 1, 65536, "groups of channels that do not mix", default=1)
+    return (strides_attribute(), padding_attribute(), dilation_attribute(), groups)
+
+
+def pair(attributes: Attributes, name: str) -> tuple[int, int]:
+    """An attribute that is a height and a width."""
+    height, width = integers(attributes, name)
+    return height, width
+
+
+def conv_real(attributes: Attributes, x: Array, w: Array) -> Array:
+    """The convolution, [N, Ho, Wo, O]."""
+    window, groups = Window.of(attributes, x.shape[1:3], w.shape), integer(attributes, "groups")
+    out = np.zeros((len(x), *window.out, w.shape[3]))
+    for r, c, at, reads in _elements(window):
+        out[:, *at] += _by_group(x[:, *reads], w[r, c], groups)
+    return out
+
+
+def conv_grad_input_real(
+    attributes: Attributes, delta: Array, w: Array, size: tuple[int, int]
+) -> Array:
+    """The transposed convolution, [N, H, W, C]."""
+    window, groups = Window.of(attributes, size, w.shape), integer(attributes, "groups")
+    filters = w.shape[3] // groups
+    out = np.zeros((len(delta), *size, w.shape[2] * groups))
+    for r, c, at, reads in _elements(window):
+        # [C / groups, groups * O / groups] to [O / groups, groups * C / groups].
+        turned = w[r, c].reshape(-1, groups, filters).transpose(2, 1, 0).reshape(filters, -1)
+        out[:, *reads] += _by_group(delta[:, *at], turned, groups)
+    return out
+
+
+def conv_grad_weight_real(
+    attributes: Attributes, x: Array, delta: Array, kernel: tuple[int, int]
+) -> Array:
+    """The gradient of the kernel, [kh, kw, C / groups, O]."""
+    window, groups = Window.of(attributes, x.shape[1:3], kernel), integer(attributes, "groups")
+    channels, filters = x.shape[3] // groups, delta.shape[3] // groups
+    out = np.zeros((*kernel, channels, groups * filters))
+    for r, c, at, reads in _elements(window):
+        read = x[:, *reads].reshape(-1, groups, channels).transpose(1, 2, 0)
+        made = delta[:, *at].reshape(-1, groups, filters).transpose(1, 0, 2)
+        out[r, c] = (read @ made).transpose(1, 0, 2).reshape(channels, -1)
+    return out
+
+
+def conv_exact(attributes: Attributes, x: Array, w: Array) -> Array:
+    """The convolution of integers."""
+    window, groups = Window.of(attributes, x.shape[1:3], w.shape), integer(attributes, "groups")
+    grouped, kernel = _grouped(x, groups), _grouped(w, groups)
+    out = np.zeros((len(x), *window.out, *kernel.shape[3:]), np.int64)
+    for (o, p), (r, c), (h, v) in _products(window):
+        out[:, o, p] += np.einsum("ngc,cgo->ngo", grouped[:, h, v], kernel[r, c])
+    return out.reshape(*out.shape[:3], -1)
+
+
+def conv_grad_input_exact(
+    attributes: Attributes, delta: Array, w: Array, size: tuple[int, int]
+) -> Array:
+    """The transposed convolution of integers."""
+    window, groups = Window.of(attributes, size, w.shape), integer(attributes, "groups")
+    grouped, kernel = _grouped(delta, groups), _grouped(w, groups)
+    out = np.zeros((len(delta), *size, groups, w.shape[2]), np.int64)
+    for (o, p), (r, c), (h, v) in _products(window):
+        out[:, h, v] += np.einsum("ngo,cgo->ngc", grouped[:, o, p], kernel[r, c])
+    return out.reshape(*out.shape[:3], -1)
+
+
+def conv_grad_weight_exact(
+    attributes: Attributes, x: Array, delta: Array, kernel: tuple[int, int]
+) -> Array:
+    """The gradient of the kernel in integers."""
+    window, groups = Window.of(attributes, x.shape[1:3], kernel), integer(attributes, "groups")
+    read, made = _grouped(x, groups), _grouped(delta, groups)
+    out = np.zeros((*kernel, read.shape[4], groups, made.shape[4]), np.int64)
+    for (o, p), (r, c), (h, v) in _products(window):
+        out[r, c] += np.einsum("ngc,ngo->cgo", read[:, h, v], made[:, o, p])
+    return out.reshape(*out.shape[:3], -1)
+
+
+def _grouped(array: Array, groups: int) -> Array:
+    """The last axis split into groups."""
+    return array.reshape(*array.shape[:-1], groups, -1)
+
+
+def _by_group(x: Array, w: Array, groups: int) -> Array:
+    """[N, H, W, groups * I] by [I, groups * O] to [N, H, W, groups * O], each group by itself."""
+    if groups == 1:
+        return np.asarray(x @ w)
+    made = np.einsum("nhwgi,igo->nhwgo", _grouped(x, groups), _grouped(w, groups))
+    return np.asarray(made.reshape(*x.shape[:3], -1))
+
+
+def _span(window: Window, axis: int, element: int) -> Slices:
+    """The positions at which a kernel element reads the image, and what it reads there."""
+    inside = [(o, i) for o, k, i in _reads(window, axis) if k == element]
+    if not inside:
+        return slice(0), slice(0)
+    (first, start), (last, stop) = inside[0], inside[-1]
+    return slice(first, last + 1), slice(start, stop + 1, window.strides[axis])
+
+
+def _elements(window: Window) -> Iterator[tuple[int, int, Slices, Slices]]:
+    """Each kernel element (row, column) with the output positions and the image region it joins."""
+    rows = [_span(window, 0, k) for k in range(window.window[0])]
+    columns = [_span(window, 1, k) for k in range(window.window[1])]
+    for r, (row_positions, row_reads) in enumerate(rows):
+        for c, (column_positions, column_reads) in enumerate(columns):
+            yield r, c, (row_positions, column_positions), (row_reads, column_reads)
+
+
+def _products(window: Window) -> Iterator[tuple[Place, Place, Place]]:
+    """Each (output position, kernel element, image position) that multiplies."""
+    rows, columns = list(_reads(window, 0)), list(_reads(window, 1))
+    for o, r, h in rows:
+        for p, c, v in columns:
+            yield (o, p), (r, c), (h, v)
+
+
+def _reads(window: Window, axis: int) -> Iterator[tuple[int, int, int]]:
+    """Each (position, element, image index) along one axis, padding left out."""
+    for o in range(window.out[axis]):
+        for k in range(window.window[axis]):
+            i = window.reads(axis, o, k)
+            if i is not None:
+                yield o, k, i
