@@ -347,9 +347,8 @@ constexpr Division divide(UInt128 n, UInt128 d) {
     if (places + length > 128) continue;
     // remainder < d * 2^(places + 32), so its part above d's first 32 bits has at most 64 bits.
     uint64_t estimate = shr(remainder, places + length - 32).lo / top;
-    if (estimate > 0xffffffffu) estimate = 0xffffffffu;
     const UInt128 shifted = shl(d, places);
-    // estimate * shifted, exact: below 2^160, kept as a low part and its digit above 2^128.
+    // estimate * shifted, exact: below 2^161, kept as a low part and its digit above 2^128.
     UInt128 low = mul_unsigned(shifted.lo, estimate);
     const UInt128 high = mul_unsigned(shifted.hi, estimate);
     const UInt128 sum = add(UInt128{low.hi, 0}, high);

@@ -329,6 +329,10 @@ void check_quotient() {
     check(clamps == narrow_clamps, what + ": clamps");
 
     const FloorDivision division = divide_floor(from_int64(N), from_int64(D));
+    const Int128 rest = sub(from_int64(N), mul(division.quotient, D));
+    check(compare(rest, to_signed(division.remainder)) == 0 && !is_negative(rest) &&
+              compare(rest, from_int64(D)) < 0,
+          what + ": floor");
     const int64_t floor = static_cast<int64_t>(division.quotient.lo);
     const Division first =
         divide(shl(division.remainder, 32), UInt128{static_cast<uint64_t>(D), 0});
