@@ -1,0 +1,199 @@
+#include "tables.h"
+
+#include <memory>
+
+#include "bigint.h"
+#include "elementary.h"
+
+namespace gvm {
+namespace {
+
+struct Entry {
+  int32_t value;
+  bool clamped;
+};
+
+int64_t limit(int bits) { return int64_t{1} << (bits - 1); }
+
+// The largest or smallest value of the type, as a clamp.
+Entry clamp_high(int bits) { return {static_cast<int32_t>(limit(bits) - 1), true}; }
+Entry clamp_low(int bits) { return {static_cast<int32_t>(-limit(bits)), true}; }
+
+template <int N>
+Entry clamp_to(const Big<N>& v, int bits) {
+  const int64_t low = v.low64();
+  if (!v.fits64()) return v.negative() ? clamp_low(bits) : clamp_high(bits);
+  if (low >= limit(bits)) return clamp_high(bits);
+  if (low < -limit(bits)) return clamp_low(bits);
+  return {static_cast<int32_t>(low), false};
+}
+
+// Whether all reals inside the enclosure round to one entry. Ends are excluded, so a tie at the low
+// end rounds up and one at the high end down.
+template <int N>
+bool round_enclosure(const Enclosure<N>& e, int out_bits, int bits, Entry* entry) {
+  const int s = Evaluator<N>::kBits - out_bits;
+  const Big<N> half = shift_left(Big<N>::from(1), s - 1);
+  const Entry low = clamp_to(shift_right(e.low + half, s), bits);
+  const Entry high = clamp_to(-shift_right(half - e.high, s), bits);
+  *entry = low;
+  return low.value == high.value && low.clamped == high.clamped;
+}
+
+// Rounds a transcendental function with as many bits as its value asks for.
+class Rounder {
+ public:
+  explicit Rounder(UnaryFunction function) : function_(function), first_(function) {}
+
+  // False: undecided at 512 bits, which no input of any format is known to need.
+  bool round(int64_t q, int in_bits, int out_bits, int bits, Entry* entry) {
+    if (round_enclosure(first_.evaluate(q, in_bits), out_bits, bits, entry)) return true;
+    if (!second_) second_ = std::make_unique<Evaluator<11>>(function_);
+    if (round_enclosure(second_->evaluate(q, in_bits), out_bits, bits, entry)) return true;
+    if (!third_) third_ = std::make_unique<Evaluator<19>>(function_);
+    return round_enclosure(third_->evaluate(q, in_bits), out_bits, bits, entry);
+  }
+
+ private:
+  UnaryFunction function_;
+  Evaluator<7> first_;
+  std::unique_ptr<Evaluator<11>> second_;
+  std::unique_ptr<Evaluator<19>> third_;
+};
+
+// +-n^power * 2^exponent or, with `root`, the square root of its magnitude, rounded half to even by
+// whole numbers: twice the magnitude is found with one bit below the unit and whether more follows.
+// n in [1, 2^15], power in [-3, 1].
+Entry round_power(bool positive, uint32_t n, int power, int exponent, bool root, int bits) {
+  exponent += root ? 2 : 1;
+  int length = 0;  // of n
+  while ((n >> length) != 0) ++length;
+  // The value whose root, or which itself, is twice the magnitude, is at most 2^estimate.
+  const int estimate = exponent + (power > 0 ? length : power * (length - 1));
+  if (estimate < 0) return {0, false};
+  if (estimate > 120) return positive ? clamp_high(bits) : clamp_low(bits);
+  using Number = Big<6>;
+  const Number whole = Number::from(power > 0 ? n : 1);
+  Number value = shift(whole, exponent);
+  bool exact = exponent >= 0 || compare(shift_left(value, -exponent), whole) == 0;
+  for (int i = power; i < 0; ++i) {
+    uint32_t remainder = 0;
+    value = divide_small(value, n, &remainder);
+    exact = exact && remainder == 0;
+  }
+  if (root) {
+    bool whole_root = false;
+    value = square_root(value, &whole_root);
+    exact = exact && whole_root;
+  }
+  const bool half = value.bit(0);
+  value = shift_right(value, 1);
+  if (half && (!exact || value.bit(0))) value = value + Number::from(1);
+  return clamp_to(positive ? value : -value, bits);
+}
+
+// f(0) where that is 2^exponent.
+Entry round_unit(int exponent, int out_bits, int bits) {
+  return round_power(true, 1, -1, out_bits + exponent, false, bits);
+}
+
+// The algebraic functions, poles, and rational values at 0; true when the entry is one of these.
+bool exact_entry(UnaryFunction function, int64_t q, int in_bits, int out_bits, int bits,
+                 Entry* entry) {
+  const bool positive = q > 0;
+  const uint32_t n = static_cast<uint32_t>(positive ? q : -q);
+  const Entry zero = {0, false};
+  switch (function) {
+    case UnaryFunction::sqrt:
+      *entry = positive ? round_power(true, n, 1, 2 * out_bits - in_bits, true, bits) : zero;
+      return true;
+    case UnaryFunction::rsqrt:
+      *entry = positive ? round_power(true, n, -1, 2 * out_bits + in_bits, true, bits)
+                        : clamp_high(bits);
+      return true;
+    case UnaryFunction::reciprocal:
+      *entry =
+          q != 0 ? round_power(positive, n, -1, out_bits + in_bits, false, bits) : clamp_high(bits);
+      return true;
+    case UnaryFunction::sqrt_derivative:  // 1/2 x^(-1/2)
+      *entry = positive ? round_power(true, n, -1, 2 * out_bits + in_bits - 2, true, bits)
+               : q == 0 ? clamp_high(bits)
+                        : zero;
+      return true;
+    case UnaryFunction::rsqrt_derivative:  // -1/2 x^(-3/2)
+      *entry = positive ? round_power(false, n, -3, 2 * out_bits + 3 * in_bits - 2, true, bits)
+               : q == 0 ? clamp_low(bits)
+                        : zero;
+      return true;
+    case UnaryFunction::reciprocal_derivative:  // -x^-2
+      *entry =
+          q != 0 ? round_power(false, n, -2, out_bits + 2 * in_bits, false, bits) : clamp_low(bits);
+      return true;
+    case UnaryFunction::log:
+      if (positive && (in_bits < 0 || in_bits > 14 || q != int64_t{1} << in_bits)) return false;
+      *entry = positive ? zero : clamp_low(bits);
+      return true;
+    case UnaryFunction::softplus:
+    case UnaryFunction::erf_derivative:
+      return false;
+    case UnaryFunction::exp:
+    case UnaryFunction::cos:
+    case UnaryFunction::tanh_derivative:
+      *entry = round_unit(0, out_bits, bits);
+      return q == 0;
+    case UnaryFunction::logistic:
+    case UnaryFunction::gelu_derivative:
+    case UnaryFunction::silu_derivative:
+      *entry = round_unit(-1, out_bits, bits);
+      return q == 0;
+    case UnaryFunction::logistic_derivative:
+      *entry = round_unit(-2, out_bits, bits);
+      return q == 0;
+    case UnaryFunction::tanh:
+    case UnaryFunction::erf:
+    case UnaryFunction::gelu:
+    case UnaryFunction::silu:
+    case UnaryFunction::sin:
+    case UnaryFunction::negative_sin:
+      *entry = zero;
+      return q == 0;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool unary_table(int function, int in_bits, int out_bits, int bits, int32_t* table,
+                 uint8_t* clamped) {
+  if (function < 1 || function > kUnaryFunctions || in_bits < -32 || in_bits > 47 ||
+      out_bits < -32 || out_bits > kMaxTableFractionBits || (bits != 16 && bits != 32)) {
+    return false;
+  }
+  const UnaryFunction f = static_cast<UnaryFunction>(function);
+  Rounder rounder(f);
+  for (int q = -32768; q < 32768; ++q) {
+    Entry entry = {0, false};
+    if (!exact_entry(f, q, in_bits, out_bits, bits, &entry) &&
+        !rounder.round(q, in_bits, out_bits, bits, &entry)) {
+      return false;
+    }
+    const uint16_t index = static_cast<uint16_t>(q);
+    table[index] = entry.value;
+    if (clamped != nullptr) clamped[index] = entry.clamped ? 1 : 0;
+  }
+  return true;
+}
+
+bool exponential_table(int fraction_bits, int byte, int32_t* table) {
+  if (fraction_bits < 0 || fraction_bits > 19 || byte < 0 || byte > 2) return false;
+  Rounder rounder(UnaryFunction::exp);
+  table[0] = int32_t{1} << 30;
+  for (int i = 1; i < 256; ++i) {
+    Entry entry = {0, false};
+    if (!rounder.round(-i, fraction_bits - 8 * byte, 30, 32, &entry)) return false;
+    table[i] = entry.value;
+  }
+  return true;
+}
+
+}  // namespace gvm

@@ -1,0 +1,54 @@
+// Tables of unary functions (numerics section 6) and of softmax's exponentials (section 7): every
+// entry the correctly rounded real value, by integer multi-precision.
+#pragma once
+
+#include <cstdint>
+
+namespace gvm {
+
+// Published numbers: they stand in programs. Append only; gvm/functions.py says what each one is.
+enum class UnaryFunction : int {
+  exp = 1,
+  log = 2,
+  tanh = 3,
+  logistic = 4,
+  erf = 5,
+  gelu = 6,
+  silu = 7,
+  softplus = 8,
+  sqrt = 9,
+  rsqrt = 10,
+  reciprocal = 11,
+  sin = 12,
+  cos = 13,
+  tanh_derivative = 14,
+  logistic_derivative = 15,
+  erf_derivative = 16,
+  gelu_derivative = 17,
+  silu_derivative = 18,
+  sqrt_derivative = 19,
+  rsqrt_derivative = 20,
+  reciprocal_derivative = 21,
+  negative_sin = 22,
+};
+
+constexpr int kUnaryFunctions = 22;
+constexpr int kTableEntries = 65536;
+constexpr int kMaxTableFractionBits = 63;  // 47, and 16 more for stochastic results
+
+// Fills table[0..65535], indexed by (uint16_t)q, with f(q * 2^-in_bits) at out_bits fraction bits,
+// rounded half to even and clamped to `bits` (16 or 32). in_bits in [-32, 47], out_bits in [-32,
+// 63]. clamped, when not null, gets 1 where the rounded value lies outside the range, else 0. Poles
+// and undefined inputs have the values that gvm/functions.py states. False: an argument is out of
+// range.
+bool unary_table(int function, int in_bits, int out_bits, int bits, int32_t* table,
+                 uint8_t* clamped);
+
+// table[i] = 2^30 * exp(-i * 2^(8 * byte - fraction_bits)), nearest, i < 256; byte 0, 1, 2;
+// fraction_bits in [0, 19]. False: an argument is out of range.
+bool exponential_table(int fraction_bits, int byte, int32_t* table);
+
+// 2^40 * ln 2, nearest (section 7).
+constexpr int64_t kLn2At40 = 762123384786;
+
+}  // namespace gvm
