@@ -1,5 +1,5 @@
-// Loops over strided tensors: nests of dimensions, cut into rows for the kernels and into ranges for
-// the threads. How a range is cut never changes a result.
+// Loops over strided tensors: nests of dimensions, cut into rows for the kernels and into ranges
+// for the threads. How a range is cut never changes a result.
 #pragma once
 
 #include <algorithm>
@@ -27,13 +27,12 @@ void for_ranges(const Call& call, int64_t n, int64_t grain, F&& f) {
     f(int64_t{0}, n);
     return;
   }
-  call.threads->parallel_for((n - 1) / grain + 1, [&](int64_t task) {
-    f(task * grain, std::min(n, (task + 1) * grain));
-  });
+  call.threads->parallel_for(
+      (n - 1) / grain + 1, [&](int64_t task) { f(task * grain, std::min(n, (task + 1) * grain)); });
 }
 
-// Dimensions from the outermost to the innermost, with element strides for N operands. Dimensions of
-// size 1 are left out, and neighbours that are one dimension for every operand are merged.
+// Dimensions from the outermost to the innermost, with element strides for N operands. Dimensions
+// of size 1 are left out, and neighbours that are one dimension for every operand are merged.
 template <int N>
 struct Nest {
   int rank = 0;
@@ -57,13 +56,12 @@ struct Nest {
     return product;
   }
   int64_t inner() const { return rank == 0 ? 1 : dims[rank - 1]; }
-  int64_t inner_stride(int operand) const {
-    return rank == 0 ? 0 : strides[operand][rank - 1];
-  }
+  int64_t inner_stride(int operand) const { return rank == 0 ? 0 : strides[operand][rank - 1]; }
 };
 
-// Calls f(element, offsets, count) for the rows, pieces of the innermost dimension, that make up the
-// elements [begin, end) of the nest in row-major order; offsets[n] is where operand n has the first.
+// Calls f(element, offsets, count) for the rows, pieces of the innermost dimension, that make up
+// the elements [begin, end) of the nest in row-major order; offsets[n] is where operand n has the
+// first.
 template <int N, typename F>
 void for_rows(const Nest<N>& nest, int64_t begin, int64_t end, F&& f) {
   if (begin >= end) return;
