@@ -150,7 +150,7 @@ class Case:
     offset: int = 2
     batch: int = 7
     low: int | None = None
-    """For inputs with a domain of their own (labels): painted values lie in [low, high]."""
+    """Painted values of the last input (labels, a count) lie in [low, high]."""
     high: int | None = None
 
 
@@ -184,6 +184,8 @@ class Operator(ABC):
     """All inputs must share one type (concat)."""
     saturates: ClassVar[bool] = False
     """The gradient is dropped at the limits of the result (the Convert rule): true where a result is rounded and clamped."""
+    units: ClassVar[float] = 0.0
+    """How far ``reference`` may be from ``real`` in units of the result, beyond the half of a rounding."""
     differentiable: ClassVar[bool] = True
     """False for gradients, updates and counts."""
 
