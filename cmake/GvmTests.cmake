@@ -1,10 +1,18 @@
+# An archive, so that a test links only what it uses, hidden symbols included.
+add_library(gvm_archive STATIC $<TARGET_OBJECTS:gvm_objects>)
+target_include_directories(gvm_archive PUBLIC
+  "${CMAKE_CURRENT_SOURCE_DIR}/gvm/_core" "${CMAKE_CURRENT_SOURCE_DIR}/gvm/_core/include")
+target_compile_definitions(gvm_archive PUBLIC ${gvm_isa_definitions})
+target_link_libraries(gvm_archive PUBLIC Threads::Threads)
+set_target_properties(gvm_archive PROPERTIES LINKER_LANGUAGE CXX)
+
 # Each tests/core/<name>_test.cc is one executable, run with the vectors folder as its argument.
 file(GLOB gvm_test_sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/tests/core/*_test.cc")
 foreach(source IN LISTS gvm_test_sources)
   get_filename_component(name "${source}" NAME_WE)
   add_executable(${name} "${source}")
   target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/tests/core")
-  target_link_libraries(${name} PRIVATE gvm_objects)
+  target_link_libraries(${name} PRIVATE gvm_archive)
   gvm_compile_flags(${name})
   add_test(NAME core.${name}
     COMMAND ${name} "${CMAKE_CURRENT_SOURCE_DIR}/tests/vectors")
