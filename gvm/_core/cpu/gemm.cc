@@ -1,0 +1,518 @@
+#include "cpu/gemm.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace gvm {
+
+namespace {
+
+constexpr int64_t kProofPairs = 128;   // the terms of one sum of squares, in pairs
+constexpr int64_t kBlockPairs = 512;   // of a panel that are multiplied before the next panel
+constexpr int64_t kPassTerms = 16384;  // packed at a time
+constexpr int64_t kGroupColumns = 128;
+constexpr int64_t kBlockRows = 112;
+constexpr int64_t kSharedBytes = int64_t{1} << 25;  // of packed B at a time
+constexpr int kMaxWidth = 32;
+
+// |sum| < 2^31 by Cauchy-Schwarz iff (sum of a squared) * (sum of b squared) < 2^62. A quarter of
+// it in size leaves room for a bias below 2^30.
+constexpr uint64_t kProof = uint64_t{1} << 62;
+constexpr uint64_t kProofWithBias = uint64_t{1} << 60;
+
+// The most that b's sum of squares may be, given a's: floor((limit - 1) / a).
+uint64_t partner(uint64_t a, uint64_t limit) { return a == 0 ? ~uint64_t{0} : (limit - 1) / a; }
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t align(int64_t bytes) { return divide_up(bytes, 64) * 64; }
+
+struct Span {
+  int64_t first, count;
+  int64_t end() const { return first + count; }
+};
+
+// Part i of `parts` nearly equal ones of [0, total).
+Span part(int64_t total, int64_t parts, int64_t i) {
+  const int64_t first = total * i / parts;
+  return {first, total * (i + 1) / parts - first};
+}
+
+// Packed lines of one operand. `norms` holds for every panel the largest sum of squares of its
+// lines: one per block of kProofPairs, then that over all terms.
+struct Panels {
+  char* data;
+  char* norms;
+  int64_t pairs, blocks;
+  int width;
+
+  int64_t stride() const { return pairs * width * 2; }
+  int16_t* panel(int64_t i) const { return reinterpret_cast<int16_t*>(data) + i * stride(); }
+  uint64_t* norm(int64_t i) const { return reinterpret_cast<uint64_t*>(norms) + i * (blocks + 1); }
+  uint64_t total(int64_t i) const { return norm(i)[blocks]; }
+
+  int64_t data_bytes(int64_t panels) const { return align(panels * stride() * 2); }
+  int64_t norm_bytes(int64_t panels) const { return align(panels * (blocks + 1) * 8); }
+  int64_t bytes(int64_t panels) const { return data_bytes(panels) + norm_bytes(panels); }
+  void place(char* memory, int64_t panels) {
+    data = memory;
+    norms = memory + data_bytes(panels);
+  }
+};
+
+// Fills the norms of a panel, which may be narrower than the others.
+void prove(const GemmKernels& kernels, const Panels& panels, int64_t i, int width) {
+  uint64_t all[kMaxWidth] = {};
+  uint64_t* norms = panels.norm(i);
+  for (int64_t block = 0; block < panels.blocks; ++block) {
+    uint64_t sums[kMaxWidth] = {};
+    const int64_t first = block * kProofPairs;
+    kernels.squares(panels.panel(i) + first * width * 2,
+                    std::min(kProofPairs, panels.pairs - first), width, sums);
+    norms[block] = *std::max_element(sums, sums + kMaxWidth);
+    for (int j = 0; j < width; ++j) all[j] += sums[j];
+  }
+  norms[panels.blocks] = *std::max_element(all, all + kMaxWidth);
+}
+
+int64_t bias_at(const Epilogue& to, int64_t column) {
+  const int64_t bias = to.bias_type == DType::i16 ? static_cast<const int16_t*>(to.bias)[column]
+                                                  : static_cast<const int32_t*>(to.bias)[column];
+  return static_cast<int64_t>(static_cast<uint64_t>(bias) << to.bias_shift);
+}
+
+// Copies or adds n exact sums.
+void add_sums(const int64_t* from, int64_t n, bool accumulate, int64_t* to) {
+  if (!accumulate) {
+    std::memcpy(to, from, static_cast<size_t>(n) * sizeof *to);
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+}
+
+// A multiplication of terms [term, term + terms) and columns `columns`, both small enough to pack.
+class Pass {
+ public:
+  Pass(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch, Span terms,
+       Span columns)
+      : job_(job), to_(job.epilogue), cpu_(cpu), kernels_(cpu.gemm), threads_(threads),
+        scratch_(scratch), terms_(terms), columns_(columns) {
+    plan();
+  }
+
+  void run();
+
+ private:
+  // What one thread owns while it multiplies.
+  struct Memory {
+    Panels a, b;
+    int16_t *high, *low;  // a block of a panel of A, split
+    int64_t split_panel, split_first;  // which one; -1: none
+    int32_t* tile;
+    char* sums;  // int32_t or int64_t: one group of columns, for every panel of A held
+    int64_t clamps;
+  };
+
+  void plan();
+  int columns_at(int64_t panel) const {
+    const int64_t left = columns_.count - panel * kernels_.columns;
+    return static_cast<int>(std::min<int64_t>(kernels_.columns, left));
+  }
+  int width_at(int64_t panel) const {
+    return columns_at(panel) <= kernels_.half_columns ? kernels_.half_columns : kernels_.columns;
+  }
+  int64_t memory_bytes() const;
+  Memory place(char* base) const;
+  void pack_a(Span panels, const Panels& to) const;
+  void pack_b(Span panels, const Panels& to, int64_t to_first) const;
+  void multiply(Span rows, Span groups, Memory* memory) const;
+  void multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_first,
+                      Memory* memory) const;
+  void wide_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int width, Span pairs,
+                 int64_t* c, int64_t ldc, int rows, int columns, bool accumulate,
+                 Memory* memory) const;
+  void fill_bias(char* sums, bool wide, int64_t ldc, int64_t rows, int64_t first,
+                 int64_t columns) const;
+  int64_t emit(const char* sums, bool wide, int64_t ldc, int64_t row, int64_t rows, int64_t first,
+               int64_t columns) const;
+
+  const Gemm& job_;
+  const Epilogue& to_;
+  const CpuKernels& cpu_;
+  const GemmKernels& kernels_;
+  Threads& threads_;
+  Scratch& scratch_;
+  const Span terms_, columns_;
+
+  int64_t pairs_ = 0, blocks_ = 0;
+  bool narrow_bias_ = true;  // every aligned bias is below 2^30 in size
+  int64_t row_panels_ = 0, column_panels_ = 0;
+  int64_t row_parts_ = 1, column_parts_ = 1;  // tasks
+  int64_t held_panels_ = 0;                   // of A, by one task
+  int64_t group_panels_ = 0, groups_ = 0;     // of B, multiplied together
+  bool shared_b_ = false;                     // packed once for all, or by each task for itself
+  Panels b_ = {};
+};
+
+// How rows and columns are dealt to tasks, and how much of each is held at a time.
+void Pass::plan() {
+  pairs_ = divide_up(terms_.count, 2);
+  blocks_ = divide_up(pairs_, kProofPairs);
+  row_panels_ = divide_up(job_.m, kernels_.rows);
+  column_panels_ = divide_up(columns_.count, kernels_.columns);
+  group_panels_ = kGroupColumns / kernels_.columns;
+  const int64_t threads = threads_.count();
+  const int64_t most = kBlockRows / kernels_.rows;
+  if (row_panels_ > most) {
+    shared_b_ = true;
+    row_parts_ = std::min(row_panels_, divide_up(divide_up(row_panels_, most), threads) * threads);
+  } else if (threads > 1) {
+    group_panels_ = std::max<int64_t>(1, std::min(group_panels_, column_panels_ / threads));
+    column_parts_ = std::min(column_panels_, threads);
+    if (column_parts_ < threads && row_panels_ > column_parts_) {
+      shared_b_ = true;
+      column_parts_ = 1;
+      row_parts_ = std::min(row_panels_, threads);
+    }
+  }
+  groups_ = divide_up(column_panels_, group_panels_);
+  column_parts_ = std::min(column_parts_, groups_);
+  held_panels_ = divide_up(row_panels_, row_parts_);
+  if (to_.bias != nullptr) {
+    const int64_t limit = int64_t{1} << 30;
+    for (int64_t j = columns_.first; j < columns_.end() && narrow_bias_; ++j) {
+      const int64_t bias = bias_at(to_, j);
+      narrow_bias_ = bias > -limit && bias < limit;
+    }
+  }
+}
+
+int64_t Pass::memory_bytes() const {
+  const Panels a = {nullptr, nullptr, pairs_, blocks_, kernels_.rows};
+  const Panels b = {nullptr, nullptr, pairs_, blocks_, kernels_.columns};
+  return a.bytes(held_panels_) + (shared_b_ ? 0 : b.bytes(group_panels_)) +
+         2 * align(kBlockPairs * kernels_.rows * 4) + align(kernels_.rows * kernels_.columns * 4) +
+         align(held_panels_ * kernels_.rows * group_panels_ * kernels_.columns * 8);
+}
+
+Pass::Memory Pass::place(char* base) const {
+  Memory memory = {};
+  const auto take = [&base](int64_t bytes) {
+    char* const start = base;
+    base += align(bytes);
+    return start;
+  };
+  memory.a = {nullptr, nullptr, pairs_, blocks_, kernels_.rows};
+  memory.a.place(take(memory.a.bytes(held_panels_)), held_panels_);
+  memory.b = {nullptr, nullptr, pairs_, blocks_, kernels_.columns};
+  if (!shared_b_) memory.b.place(take(memory.b.bytes(group_panels_)), group_panels_);
+  memory.high = reinterpret_cast<int16_t*>(take(kBlockPairs * kernels_.rows * 4));
+  memory.low = reinterpret_cast<int16_t*>(take(kBlockPairs * kernels_.rows * 4));
+  memory.tile = reinterpret_cast<int32_t*>(take(kernels_.rows * kernels_.columns * 4));
+  memory.sums = base;
+  memory.split_panel = -1;
+  return memory;
+}
+
+void Pass::pack_a(Span panels, const Panels& to) const {
+  const int64_t first = panels.first * kernels_.rows;
+  const int64_t rows = std::min(panels.count * kernels_.rows, job_.m - first);
+  job_.a.pack(job_.a.context, kernels_, first, rows, terms_.first, terms_.count, kernels_.rows,
+              to.panel(0), to.stride());
+  for (int64_t i = 0; i < panels.count; ++i) prove(kernels_, to, i, kernels_.rows);
+}
+
+void Pass::pack_b(Span panels, const Panels& to, int64_t to_first) const {
+  for (int64_t i = 0; i < panels.count; ++i) {
+    const int64_t panel = panels.first + i;
+    job_.b.pack(job_.b.context, kernels_, columns_.first + panel * kernels_.columns,
+                columns_at(panel), terms_.first, terms_.count, width_at(panel),
+                to.panel(to_first + i), to.stride());
+    prove(kernels_, to, to_first + i, width_at(panel));
+  }
+}
+
+void Pass::run() {
+  if (shared_b_) {
+    b_ = {nullptr, nullptr, pairs_, blocks_, kernels_.columns};
+    b_.place(static_cast<char*>(scratch_.get(0, b_.bytes(column_panels_))), column_panels_);
+    const int64_t parts = std::min<int64_t>(column_panels_, 4 * threads_.count());
+    threads_.parallel_for(parts, [&](int64_t i) {
+      const Span panels = part(column_panels_, parts, i);
+      pack_b(panels, b_, panels.first);
+    });
+  }
+  const int64_t each = align(memory_bytes()) + 64, threads = threads_.count();
+  char* const base = static_cast<char*>(scratch_.get(1, each * threads));
+  // The last line of each thread's memory counts its clamps.
+  const auto clamps = [&](int64_t thread) {
+    return reinterpret_cast<int64_t*>(base + (thread + 1) * each - 64);
+  };
+  for (int64_t thread = 0; thread < threads; ++thread) *clamps(thread) = 0;
+  threads_.parallel_for(row_parts_ * column_parts_, [&](int64_t task, int thread) {
+    Memory memory = place(base + thread * each);
+    multiply(part(row_panels_, row_parts_, task % row_parts_),
+             part(groups_, column_parts_, task / row_parts_), &memory);
+    *clamps(thread) += memory.clamps;
+  });
+  for (int64_t thread = 0; thread < threads; ++thread) {
+    if (to_.clamps != nullptr) *to_.clamps += *clamps(thread);
+  }
+}
+
+void Pass::multiply(Span rows, Span groups, Memory* memory) const {
+  pack_a(rows, memory->a);
+  for (int64_t group = groups.first; group < groups.end(); ++group) {
+    const int64_t first = group * group_panels_;
+    if (shared_b_) {
+      multiply_group(rows, group, b_, first, memory);
+    } else {
+      pack_b({first, std::min(group_panels_, column_panels_ - first)}, memory->b, 0);
+      multiply_group(rows, group, memory->b, 0, memory);
+    }
+  }
+}
+
+void Pass::multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_first,
+                          Memory* memory) const {
+  const int64_t panel_first = group * group_panels_;
+  const int64_t panels = std::min(group_panels_, column_panels_ - panel_first);
+  const int64_t column_first = panel_first * kernels_.columns;
+  const int64_t columns =
+      std::min(panels * kernels_.columns, columns_.count - column_first);
+  uint64_t largest = 0;
+  for (int64_t j = 0; j < panels; ++j) largest = std::max(largest, b.total(b_first + j));
+  const uint64_t limit = to_.bias != nullptr ? kProofWithBias : kProof;
+  const bool may_be_narrow = job_.route == GemmRoute::automatic && narrow_bias_;
+  const int64_t steps = std::max<int64_t>(1, divide_up(pairs_, kBlockPairs));
+  for (int64_t step = 0; step < steps; ++step) {
+    const int64_t pair = step * kBlockPairs;
+    const Span pairs = {pair, std::min(kBlockPairs, pairs_ - pair)};
+    for (int64_t i = 0; i < rows.count; ++i) {
+      const int64_t row = (rows.first + i) * kernels_.rows;
+      const int row_count = static_cast<int>(std::min<int64_t>(kernels_.rows, job_.m - row));
+      const bool wide = !may_be_narrow || largest > partner(memory->a.total(i), limit);
+      char* const sums = memory->sums + (steps == 1 ? 0 : i * kernels_.rows * columns * 8);
+      if (step == 0 && to_.bias != nullptr) {
+        fill_bias(sums, wide, columns, row_count, columns_.first + column_first, columns);
+      }
+      const bool add = step != 0 || to_.bias != nullptr;
+      for (int64_t j = 0; j < panels; ++j) {
+        const int width = width_at(panel_first + j);
+        const int column_count = columns_at(panel_first + j);
+        if (wide) {
+          wide_tile(i, b, b_first + j, width, pairs,
+                    reinterpret_cast<int64_t*>(sums) + j * kernels_.columns, columns, row_count,
+                    column_count, add, memory);
+        } else {
+          kernels_.tile(pairs.count, memory->a.panel(i) + pair * kernels_.rows * 2,
+                        b.panel(b_first + j) + pair * width * 2, width,
+                        reinterpret_cast<int32_t*>(sums) + j * kernels_.columns, columns,
+                        row_count, column_count, add);
+        }
+      }
+      if (step + 1 == steps) {
+        memory->clamps += emit(sums, wide, columns, row, row_count,
+                               columns_.first + column_first, columns);
+      }
+    }
+  }
+}
+
+// A tile's sums over `pairs`, in 64 bits: as few 32-bit sums as can be proved, and bytes where not
+// even one block's can.
+void Pass::wide_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int width, Span pairs,
+                     int64_t* c, int64_t ldc, int rows, int columns, bool accumulate,
+                     Memory* memory) const {
+  const int16_t* const a_data = memory->a.panel(a_panel);
+  const int16_t* const b_data = b.panel(b_panel);
+  bool add = accumulate;
+  const auto sum = [&](const int16_t* a_part, Span part, int shift) {
+    kernels_.tile(part.count, a_part, b_data + part.first * width * 2, width, memory->tile,
+                  kernels_.columns, rows, columns, false);
+    kernels_.widen(memory->tile, kernels_.columns, c, ldc, rows, columns, shift, add);
+    add = true;
+  };
+  const auto sum_proved = [&](Span part) {
+    sum(a_data + part.first * kernels_.rows * 2, part, 0);
+  };
+  const auto sum_split = [&](Span part) {
+    if (memory->split_panel != a_panel || memory->split_first != pairs.first) {
+      kernels_.split(a_data + pairs.first * kernels_.rows * 2, pairs.count * kernels_.rows * 2,
+                     memory->high, memory->low);
+      memory->split_panel = a_panel;
+      memory->split_first = pairs.first;
+    }
+    // 256 products of a byte (at most 128) and a number (at most 2^15) stay within 2^30.
+    const int64_t skip = (part.first - pairs.first) * kernels_.rows * 2;
+    sum(memory->high + skip, part, 8);
+    sum(memory->low + skip, part, 0);
+  };
+  Span open = {pairs.first, 0};
+  uint64_t a_norm = 0, b_norm = 0;
+  for (int64_t first = pairs.first; first < pairs.end(); first += kProofPairs) {
+    const Span block = {first, std::min(kProofPairs, pairs.end() - first)};
+    const uint64_t a_block = memory->a.norm(a_panel)[first / kProofPairs];
+    const uint64_t b_block = b.norm(b_panel)[first / kProofPairs];
+    const bool alone = job_.route != GemmRoute::split && b_block <= partner(a_block, kProof);
+    const bool joins = alone && b_norm + b_block <= partner(a_norm + a_block, kProof);
+    if (joins) {
+      open.count += block.count;
+      a_norm += a_block;
+      b_norm += b_block;
+      continue;
+    }
+    if (open.count != 0) sum_proved(open);
+    open = {block.end(), 0};
+    a_norm = b_norm = 0;
+    if (alone) {
+      open = block;
+      a_norm = a_block;
+      b_norm = b_block;
+    } else {
+      sum_split(block);
+    }
+  }
+  if (open.count != 0 || !add) sum_proved(open);
+}
+
+void Pass::fill_bias(char* sums, bool wide, int64_t ldc, int64_t rows, int64_t first,
+                     int64_t columns) const {
+  for (int64_t j = 0; j < columns; ++j) {
+    const int64_t bias = bias_at(to_, first + j);
+    if (wide) {
+      reinterpret_cast<int64_t*>(sums)[j] = bias;
+    } else {
+      reinterpret_cast<int32_t*>(sums)[j] = static_cast<int32_t>(bias);
+    }
+  }
+  const int64_t bytes = wide ? 8 : 4;
+  for (int64_t i = 1; i < rows; ++i) {
+    std::memcpy(sums + i * ldc * bytes, sums, static_cast<size_t>(columns * bytes));
+  }
+}
+
+int64_t Pass::emit(const char* sums, bool wide, int64_t ldc, int64_t row, int64_t rows,
+                   int64_t first, int64_t columns) const {
+  const int64_t sum_bytes = wide ? 8 : 4;
+  const int64_t element = to_.first + row * to_.row_elements + first;
+  // Rows that follow each other in memory are one run.
+  const bool joined = ldc == columns && to_.row_elements == columns;
+  const int64_t runs = joined ? 1 : rows, length = joined ? rows * columns : columns;
+  int64_t clamps = 0;
+  for (int64_t i = 0; i < runs; ++i) {
+    const char* const from = sums + i * ldc * sum_bytes;
+    const int64_t e = element + i * to_.row_elements;
+    if (to_.type == DType::i64) {
+      int64_t* const to = static_cast<int64_t*>(to_.data) + e;
+      if (wide) {
+        add_sums(reinterpret_cast<const int64_t*>(from), length, to_.accumulate, to);
+      } else {
+        kernels_.widen(reinterpret_cast<const int32_t*>(from), 0, to, 0, 1, length, 0,
+                       to_.accumulate);
+      }
+    } else {
+      const int64_t bytes = dtype_bytes(to_.type);
+      clamps += convert_elements(convert_run(cpu_, wide ? DType::i64 : DType::i32, to_.type), from,
+                                 sum_bytes, static_cast<char*>(to_.data) + e * bytes, bytes, e,
+                                 length, to_.convert, to_.index);
+    }
+  }
+  return clamps;
+}
+
+struct Strided {
+  static void pack(const void* context, const GemmKernels& kernels, int64_t line, int64_t lines,
+                   int64_t term, int64_t terms, int width, int16_t* panels,
+                   int64_t panel_stride) {
+    const StridedLines& from = *static_cast<const StridedLines*>(context);
+    const int16_t* data = from.data + line * from.line_stride + term * from.term_stride;
+    for (int64_t i = 0; i < lines; i += width) {
+      const int count = static_cast<int>(std::min<int64_t>(width, lines - i));
+      if (from.term_stride == 1) {
+        const int16_t* starts[kMaxWidth];
+        for (int j = 0; j < count; ++j) starts[j] = data + j * from.line_stride;
+        kernels.pack_lines(starts, count, terms, width, panels);
+      } else {
+        kernels.pack_terms(data, from.term_stride, count, terms, width, panels);
+      }
+      data += width * from.line_stride;
+      panels += panel_stride;
+    }
+  }
+};
+
+// All passes of a multiplication whose terms fit one pass, or whose destination adds them up.
+void run_passes(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch) {
+  const int64_t pass_terms = std::min(std::max<int64_t>(job.k, 1), kPassTerms);
+  const int64_t unit = cpu.gemm.columns;
+  const int64_t most =
+      std::max<int64_t>(1, kSharedBytes / (2 * pass_terms) / kGroupColumns) * kGroupColumns;
+  const int64_t column_passes = divide_up(job.n, most);
+  const int64_t columns_each = divide_up(divide_up(job.n, column_passes), unit) * unit;
+  for (int64_t column = 0; column < job.n; column += columns_each) {
+    const Span columns = {column, std::min(columns_each, job.n - column)};
+    Gemm pass = job;
+    for (int64_t term = 0; term == 0 || term < job.k; term += pass_terms) {
+      Pass(pass, cpu, threads, scratch, {term, std::min(pass_terms, job.k - term)}, columns).run();
+      pass.epilogue.accumulate = true;
+      pass.epilogue.bias = nullptr;
+    }
+  }
+}
+
+}  // namespace
+
+LineSource strided_lines(const StridedLines& lines) { return {Strided::pack, &lines}; }
+
+ConvertRun convert_run(const CpuKernels& cpu, DType src, DType dst) {
+  const int row = src == DType::i16 ? 0 : src == DType::i32 ? 1 : 2;
+  return cpu.convert.run[row][dst == DType::i16 ? 0 : 1];
+}
+
+int64_t convert_elements(ConvertRun run, const void* src, int64_t src_bytes, void* dst,
+                         int64_t dst_bytes, int64_t first, int64_t n, const ConvertSite& site,
+                         const IndexMap& index) {
+  const char* from = static_cast<const char*>(src);
+  char* to = static_cast<char*>(dst);
+  if (site.rounding == Rounding::nearest || site.shift <= 0) return run(from, n, site, 0, to);
+  int64_t clamps = 0;
+  while (n > 0) {
+    const int64_t count = std::min(n, index.run - first % index.run);
+    clamps += run(from, count, site, static_cast<uint64_t>(index(first)), to);
+    from += count * src_bytes;
+    to += count * dst_bytes;
+    first += count;
+    n -= count;
+  }
+  return clamps;
+}
+
+void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch) {
+  if (job.m == 0 || job.n == 0) return;
+  if (job.k <= kPassTerms || job.epilogue.type == DType::i64) {
+    run_passes(job, cpu, threads, scratch);
+    return;
+  }
+  // More terms than a pass holds: the exact sums first, then the rest of the epilogue.
+  int64_t* const sums = static_cast<int64_t*>(scratch.get(2, job.m * job.n * 8));
+  Gemm exact = job;
+  exact.epilogue = Epilogue();
+  exact.epilogue.data = sums;
+  exact.epilogue.row_elements = job.n;
+  exact.epilogue.bias = job.epilogue.bias;
+  exact.epilogue.bias_type = job.epilogue.bias_type;
+  exact.epilogue.bias_shift = job.epilogue.bias_shift;
+  run_passes(exact, cpu, threads, scratch);
+  const Epilogue& to = job.epilogue;
+  const ConvertRun run = convert_run(cpu, DType::i64, to.type);
+  const int64_t bytes = dtype_bytes(to.type);
+  std::atomic<int64_t> clamps{0};
+  threads.parallel_for(job.m, [&](int64_t i) {
+    const int64_t e = to.first + i * to.row_elements;
+    clamps += convert_elements(run, sums + i * job.n, 8, static_cast<char*>(to.data) + e * bytes,
+                               bytes, e, job.n, to.convert, to.index);
+  });
+  if (to.clamps != nullptr) *to.clamps += clamps;
+}
+
+}  // namespace gvm

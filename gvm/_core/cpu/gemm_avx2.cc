@@ -1,0 +1,244 @@
+// The tile and packing loops in AVX2. A tile is 6 rows by two vectors of 8 columns: 12 sums, two
+// vectors of B, a broadcast of A and a product fill the 16 registers.
+#include "cpu/kernels.h"
+
+#if GVM_X86_64
+
+#include <immintrin.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#define GVM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#pragma GCC target("avx2")
+#define GVM_UNROLL _Pragma("GCC unroll 32")
+#endif
+
+namespace gvm {
+
+namespace {
+
+constexpr int kRows = 6, kColumns = 16, kLanes = 8;
+
+inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+
+inline int32_t pair_at(const int16_t* p) {
+  int32_t pair;
+  __builtin_memcpy(&pair, p, sizeof pair);
+  return pair;
+}
+
+template <int R, int V>
+void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
+             int columns, bool accumulate) {
+  __m256i sums[R][V];
+  GVM_UNROLL
+  for (int i = 0; i < R; ++i) {
+    GVM_UNROLL
+    for (int v = 0; v < V; ++v) sums[i][v] = _mm256_setzero_si256();
+  }
+  for (int64_t p = 0; p < pairs; ++p) {
+    __m256i column[V];
+    GVM_UNROLL
+    for (int v = 0; v < V; ++v) column[v] = load(b + 2 * kLanes * v);
+    GVM_UNROLL
+    for (int i = 0; i < R; ++i) {
+      const __m256i row = _mm256_set1_epi32(pair_at(a + 2 * i));
+      GVM_UNROLL
+      for (int v = 0; v < V; ++v) {
+        sums[i][v] = _mm256_add_epi32(sums[i][v], _mm256_madd_epi16(row, column[v]));
+      }
+    }
+    a += 2 * kRows;
+    b += 2 * kLanes * V;
+  }
+  if (columns == V * kLanes) {
+    GVM_UNROLL
+    for (int i = 0; i < R; ++i) {
+      GVM_UNROLL
+      for (int v = 0; v < V; ++v) {
+        int32_t* to = c + i * ldc + kLanes * v;
+        store(to, accumulate ? _mm256_add_epi32(sums[i][v], load(to)) : sums[i][v]);
+      }
+    }
+    return;
+  }
+  for (int i = 0; i < R; ++i) {
+    uint32_t rest[V * kLanes];
+    for (int v = 0; v < V; ++v) store(rest + kLanes * v, sums[i][v]);
+    int32_t* to = c + i * ldc;
+    for (int j = 0; j < columns; ++j) {
+      const uint32_t old = accumulate ? static_cast<uint32_t>(to[j]) : 0;
+      to[j] = static_cast<int32_t>(rest[j] + old);
+    }
+  }
+}
+
+using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, int32_t*, int64_t, int, bool);
+
+template <int V>
+constexpr TileOf kTiles[kRows] = {tile_of<1, V>, tile_of<2, V>, tile_of<3, V>,
+                                  tile_of<4, V>, tile_of<5, V>, tile_of<6, V>};
+
+void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t* c, int64_t ldc,
+          int rows, int columns, bool accumulate) {
+  (width == kLanes ? kTiles<1> : kTiles<2>)[rows - 1](pairs, a, b, c, ldc, columns, accumulate);
+}
+
+void widen(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, int64_t rows,
+           int64_t columns, int shift, bool accumulate) {
+  const __m128i places = _mm_cvtsi32_si128(shift);
+  for (int64_t i = 0; i < rows; ++i) {
+    const int32_t* from = tile + i * tile_stride;
+    int64_t* to = c + i * ldc;
+    int64_t j = 0;
+    for (; j + 4 <= columns; j += 4) {
+      const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + j));
+      __m256i value = _mm256_sll_epi64(_mm256_cvtepi32_epi64(narrow), places);
+      if (accumulate) value = _mm256_add_epi64(value, load(to + j));
+      store(to + j, value);
+    }
+    for (; j < columns; ++j) {
+      const int64_t value = int64_t{from[j]} * (int64_t{1} << shift);
+      to[j] = accumulate ? to[j] + value : value;
+    }
+  }
+}
+
+void squares(const int16_t* panel, int64_t pairs, int width, uint64_t* sums) {
+  const __m256i low_half = _mm256_set1_epi64x(0xffffffff);
+  for (int first = 0; first < width; first += kLanes) {
+    const int lanes = width - first < kLanes ? width - first : kLanes;
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), index);
+    const int16_t* from = panel + 2 * first;
+    __m256i even = _mm256_setzero_si256(), odd = even;
+    for (int64_t p = 0; p < pairs; ++p) {
+      const __m256i x = _mm256_maskload_epi32(reinterpret_cast<const int*>(from), mask);
+      const __m256i square = _mm256_madd_epi16(x, x);  // at most 2^31: unsigned
+      even = _mm256_add_epi64(even, _mm256_and_si256(square, low_half));
+      odd = _mm256_add_epi64(odd, _mm256_srli_epi64(square, 32));
+      from += 2 * width;
+    }
+    uint64_t halves[2][4];
+    store(halves[0], even);
+    store(halves[1], odd);
+    for (int i = 0; i < lanes; ++i) sums[first + i] += halves[i & 1][i >> 1];
+  }
+}
+
+void split(const int16_t* panel, int64_t count, int16_t* high, int16_t* low) {
+  const __m256i one = _mm256_set1_epi16(1);
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    const __m256i x = load(panel + i);
+    // (x + 128) >> 8 without leaving 16 bits.
+    const __m256i h = _mm256_add_epi16(_mm256_srai_epi16(x, 8),
+                                       _mm256_and_si256(_mm256_srai_epi16(x, 7), one));
+    store(high + i, h);
+    store(low + i, _mm256_sub_epi16(x, _mm256_slli_epi16(h, 8)));
+  }
+  if (i < count) kGemmScalar.split(panel + i, count - i, high + i, low + i);
+}
+
+// Transposes 8 x 8 numbers of 32 bits.
+inline void transpose(__m256i r[8]) {
+  __m256i t[8];
+  GVM_UNROLL
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  GVM_UNROLL
+  for (int i = 0; i < 8; i += 4) {
+    r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  GVM_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x20);
+    t[i + 4] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x31);
+  }
+  GVM_UNROLL
+  for (int i = 0; i < 8; ++i) r[i] = t[i];
+}
+
+// Stores the first `lanes` (6 or 8) numbers.
+inline void store_lanes(int16_t* to, __m256i v, int lanes) {
+  if (lanes == kLanes) {
+    store(to, v);
+  } else {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(v));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 8), _mm256_extracti128_si256(v, 1));
+  }
+}
+
+void pack_lines(const int16_t* const* lines, int count, int64_t terms, int width, int16_t* panel) {
+  const int64_t whole = terms / 16 * 16;
+  for (int first = 0; first < width; first += kLanes) {
+    const int lanes = width - first < kLanes ? width - first : kLanes;
+    const int16_t* line[kLanes];
+    for (int i = 0; i < kLanes; ++i) line[i] = first + i < count ? lines[first + i] : nullptr;
+    int16_t* to = panel + 2 * first;
+    for (int64_t k = 0; k < whole; k += 16) {
+      __m256i r[8];
+      GVM_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        r[i] = line[i] != nullptr ? load(line[i] + k) : _mm256_setzero_si256();
+      }
+      transpose(r);
+      for (int i = 0; i < 8; ++i) {
+        store_lanes(to, r[i], lanes);
+        to += 2 * width;
+      }
+    }
+    for (int64_t k = whole; k < terms; k += 2) {
+      for (int i = 0; i < lanes; ++i) {
+        to[2 * i] = line[i] != nullptr ? line[i][k] : int16_t{0};
+        to[2 * i + 1] = line[i] != nullptr && k + 1 < terms ? line[i][k + 1] : int16_t{0};
+      }
+      to += 2 * width;
+    }
+  }
+}
+
+void pack_terms(const int16_t* source, int64_t stride, int count, int64_t terms, int width,
+                int16_t* panel) {
+  for (int first = 0; first < width; first += kLanes) {
+    const int lanes = width - first < kLanes ? width - first : kLanes;
+    const int filled = count - first < lanes ? count - first : lanes;
+    const int16_t* from = source + first;
+    int16_t* to = panel + 2 * first;
+    for (int64_t k = 0; k < terms; k += 2) {
+      if (filled == kLanes && k + 1 < terms) {
+        const __m128i even = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+        const __m128i odd = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + stride));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi16(even, odd));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 8), _mm_unpackhi_epi16(even, odd));
+      } else {
+        for (int i = 0; i < lanes; ++i) {
+          to[2 * i] = i < filled ? from[i] : int16_t{0};
+          to[2 * i + 1] = i < filled && k + 1 < terms ? from[stride + i] : int16_t{0};
+        }
+      }
+      from += 2 * stride;
+      to += 2 * width;
+    }
+  }
+}
+
+}  // namespace
+
+const GemmKernels kGemmAvx2 = {kRows, kColumns, kLanes, tile,       widen,
+                               squares, split,  pack_lines, pack_terms};
+
+}  // namespace gvm
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#endif

@@ -1,0 +1,91 @@
+// The tile and packing loops in plain C++: the definition that the vector ones equal.
+#include "cpu/kernels.h"
+
+namespace gvm {
+
+namespace {
+
+constexpr int kRows = 4, kColumns = 8;
+
+// Products as unsigned: wrapping is part of the contract.
+void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t* c, int64_t ldc,
+          int rows, int columns, bool accumulate) {
+  uint32_t sums[kRows][kColumns] = {};
+  for (int64_t p = 0; p < pairs; ++p) {
+    for (int i = 0; i < kRows; ++i) {
+      const int32_t a0 = a[2 * i], a1 = a[2 * i + 1];
+      for (int j = 0; j < width; ++j) {
+        sums[i][j] += static_cast<uint32_t>(a0 * b[2 * j]) + static_cast<uint32_t>(a1 * b[2 * j + 1]);
+      }
+    }
+    a += 2 * kRows;
+    b += 2 * width;
+  }
+  for (int i = 0; i < rows; ++i) {
+    for (int j = 0; j < columns; ++j) {
+      const uint32_t old = accumulate ? static_cast<uint32_t>(c[i * ldc + j]) : 0;
+      c[i * ldc + j] = static_cast<int32_t>(old + sums[i][j]);
+    }
+  }
+}
+
+void widen(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, int64_t rows,
+           int64_t columns, int shift, bool accumulate) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      const int64_t value = int64_t{tile[i * tile_stride + j]} * (int64_t{1} << shift);
+      c[i * ldc + j] = accumulate ? c[i * ldc + j] + value : value;
+    }
+  }
+}
+
+void squares(const int16_t* panel, int64_t pairs, int width, uint64_t* sums) {
+  for (int64_t p = 0; p < pairs; ++p) {
+    for (int i = 0; i < width; ++i) {
+      const int64_t x = panel[2 * i], y = panel[2 * i + 1];
+      sums[i] += static_cast<uint64_t>(x * x + y * y);
+    }
+    panel += 2 * width;
+  }
+}
+
+void split(const int16_t* panel, int64_t count, int16_t* high, int16_t* low) {
+  for (int64_t i = 0; i < count; ++i) {
+    const int h = (panel[i] + 128) >> 8;
+    high[i] = static_cast<int16_t>(h);
+    low[i] = static_cast<int16_t>(panel[i] - h * 256);
+  }
+}
+
+void pack_lines(const int16_t* const* lines, int count, int64_t terms, int width, int16_t* panel) {
+  const int64_t pairs = (terms + 1) / 2;
+  for (int i = 0; i < width; ++i) {
+    const int16_t* line = i < count ? lines[i] : nullptr;
+    for (int64_t p = 0; p < pairs; ++p) {
+      int16_t* to = panel + (p * width + i) * 2;
+      to[0] = line != nullptr ? line[2 * p] : int16_t{0};
+      to[1] = line != nullptr && 2 * p + 1 < terms ? line[2 * p + 1] : int16_t{0};
+    }
+  }
+}
+
+void pack_terms(const int16_t* source, int64_t stride, int count, int64_t terms, int width,
+                int16_t* panel) {
+  const int64_t pairs = (terms + 1) / 2;
+  for (int64_t p = 0; p < pairs; ++p) {
+    const int16_t* even = source + 2 * p * stride;
+    const bool odd = 2 * p + 1 < terms;
+    for (int i = 0; i < width; ++i) {
+      panel[2 * i] = i < count ? even[i] : int16_t{0};
+      panel[2 * i + 1] = i < count && odd ? even[stride + i] : int16_t{0};
+    }
+    panel += 2 * width;
+  }
+}
+
+}  // namespace
+
+const GemmKernels kGemmScalar = {kRows, kColumns, kColumns / 2, tile,       widen,
+                                 squares, split,  pack_lines,   pack_terms};
+
+}  // namespace gvm

@@ -1,0 +1,81 @@
+// The loops that are written once per instruction set. Every table computes the same integers; the
+// engine (cpu/gemm.h) and the convert drivers on top of it know no instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "random.h"
+
+// The instruction sets below exist on 64-bit x86 only.
+#if defined(__x86_64__)
+#define GVM_X86_64 1
+#else
+#define GVM_X86_64 0
+#endif
+
+namespace gvm {
+
+enum class CpuLevel { scalar = 0, avx2 = 1, avx512 = 2 };
+
+// A panel holds `width` lines (rows of A or columns of B) as pairs of consecutive terms: term k of
+// line i is panel[(k / 2 * width + i) * 2 + k % 2]. Missing lines and an odd last term are zero.
+struct GemmKernels {
+  int rows, columns;  // of the register tile; a panel of A is `rows` wide
+  int half_columns;   // a panel of B is `columns` wide, or this where fewer columns are left
+
+  // c[i * ldc + j] = the sum of a_i * b_j over `pairs` pairs, modulo 2^32, for i < rows and
+  // j < columns; added to c where `accumulate`. `width` is that of b's panel.
+  void (*tile)(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t* c,
+               int64_t ldc, int rows, int columns, bool accumulate);
+
+  // c[i * ldc + j] = tile[i * tile_stride + j] * 2^shift, added to c where `accumulate`.
+  void (*widen)(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, int64_t rows,
+                int64_t columns, int shift, bool accumulate);
+
+  // sums[i] += the sum of squares of line i, exactly.
+  void (*squares)(const int16_t* panel, int64_t pairs, int width, uint64_t* sums);
+
+  // x = 256 * high + low with high in [-128, 128] and low in [-128, 127], for `count` numbers.
+  void (*split)(const int16_t* panel, int64_t count, int16_t* high, int16_t* low);
+
+  // Packs `count` <= width lines of `terms` consecutive numbers each. A null line is zero.
+  void (*pack_lines)(const int16_t* const* lines, int count, int64_t terms, int width,
+                     int16_t* panel);
+
+  // Packs lines that lie beside each other: term k of line i is at source[k * stride + i].
+  void (*pack_terms)(const int16_t* source, int64_t stride, int count, int64_t terms, int width,
+                     int16_t* panel);
+};
+
+// A rounding site (numerics section 2): `shift` bits are discarded (gained where negative).
+struct ConvertSite {
+  int shift = 0;
+  Rounding rounding = Rounding::nearest;
+  uint64_t seed = 0, step = 0;
+  uint32_t site = 0;
+  bool relu = false;  // max(q, 0) afterwards; clamps are counted before it
+};
+
+// Converts n integers and returns how many were clamped. Element i draws the random bits of logical
+// index `index + i`. dst may be src where both have the same type.
+using ConvertRun = int64_t (*)(const void* src, int64_t n, const ConvertSite& site, uint64_t index,
+                               void* dst);
+
+struct ConvertKernels {
+  ConvertRun run[3][2];  // by source (i16, i32, i64) and destination (i16, i32)
+
+  // The words of Philox blocks [first, first + count): 4 * count words, in order.
+  void (*random_blocks)(uint64_t seed, uint32_t site, uint64_t step, Purpose purpose,
+                        uint64_t first, int64_t count, uint32_t* words);
+};
+
+extern const GemmKernels kGemmScalar, kGemmAvx2, kGemmAvx512;
+extern const ConvertKernels kConvertScalar, kConvertAvx2, kConvertAvx512;
+
+struct CpuKernels {
+  CpuLevel level;
+  const GemmKernels& gemm;
+  const ConvertKernels& convert;
+};
+
+}  // namespace gvm

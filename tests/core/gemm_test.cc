@@ -1,0 +1,298 @@
+// The GEMM engine against plain 64-bit sums: every level, route, epilogue and kind of data.
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "cpu/dispatch.h"
+#include "cpu/gemm.h"
+#include "threads.h"
+
+namespace {
+
+using gvm::CpuKernels;
+using gvm::CpuLevel;
+using gvm::DType;
+using gvm::GemmRoute;
+using gvm::Rounding;
+using gvm::Threads;
+
+int failures = 0;
+
+class TestScratch : public gvm::Scratch {
+ public:
+  void* get(int slot, int64_t bytes) override {
+    std::vector<char>& memory = slots_[slot];
+    if (memory.size() < static_cast<size_t>(bytes) + 64) {
+      memory.assign(static_cast<size_t>(bytes) + 64, 0x5c);
+    }
+    const uintptr_t start = reinterpret_cast<uintptr_t>(memory.data());
+    return memory.data() + ((64 - start % 64) % 64);
+  }
+
+ private:
+  std::vector<char> slots_[4];
+};
+
+// A generator for test data only.
+struct Mix {
+  uint64_t state;
+  uint64_t next() {
+    state += 0x9E3779B97F4A7C15u;
+    uint64_t z = state;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+  }
+  int64_t below(int64_t n) { return static_cast<int64_t>(next() % static_cast<uint64_t>(n)); }
+};
+
+enum class Data { small, medium, full, lowest, highest, mixed };
+
+int16_t number(Mix& mix, Data data, int64_t i, int64_t k) {
+  switch (data) {
+    case Data::small: return static_cast<int16_t>(mix.below(2048) - 1024);
+    case Data::medium: return static_cast<int16_t>(mix.below(16384) - 8192);
+    case Data::full: return static_cast<int16_t>(mix.next());
+    case Data::lowest: return -32768;
+    case Data::highest: return 32767;
+    case Data::mixed:  // some lines small, some blocks of terms at their limit
+      if (i % 3 == 0) return static_cast<int16_t>(mix.below(64) - 32);
+      return static_cast<int16_t>(k / 256 % 2 == 0 ? -32768 : mix.below(2000) - 1000);
+  }
+  return 0;
+}
+
+struct Case {
+  int64_t m, n, k;
+  Data data;
+  bool transposed_a, transposed_b;
+  GemmRoute route;
+  DType type;
+  int bias_bits;  // 0: none
+  int bias_shift;
+  int shift;
+  Rounding rounding;
+  bool relu, accumulate;
+  int64_t gap;  // between rows of the destination
+};
+
+void check(const CpuKernels& cpu, Threads& threads, TestScratch& scratch, const Case& c,
+           uint64_t seed) {
+  Mix mix{seed};
+  std::vector<int16_t> a(static_cast<size_t>(c.m * c.k)), b(static_cast<size_t>(c.k * c.n));
+  const int64_t a_row = c.transposed_a ? 1 : c.k, a_term = c.transposed_a ? c.m : 1;
+  const int64_t b_column = c.transposed_b ? c.k : 1, b_term = c.transposed_b ? 1 : c.n;
+  for (int64_t i = 0; i < c.m; ++i) {
+    for (int64_t k = 0; k < c.k; ++k) {
+      a[static_cast<size_t>(i * a_row + k * a_term)] = number(mix, c.data, i, k);
+    }
+  }
+  for (int64_t j = 0; j < c.n; ++j) {
+    for (int64_t k = 0; k < c.k; ++k) {
+      b[static_cast<size_t>(j * b_column + k * b_term)] = number(mix, c.data, j, k);
+    }
+  }
+  std::vector<int32_t> bias(static_cast<size_t>(c.n));
+  std::vector<int16_t> bias16(static_cast<size_t>(c.n));
+  for (size_t j = 0; j < bias.size(); ++j) {
+    bias[j] = static_cast<int32_t>(static_cast<int64_t>(mix.next()) >>
+                                   (64 - (c.bias_bits == 0 ? 1 : c.bias_bits)));
+    bias16[j] = static_cast<int16_t>(bias[j]);
+  }
+  const int64_t row_elements = c.n + c.gap, first = c.gap;
+  const size_t size = static_cast<size_t>(c.m * row_elements + first + 1);
+  std::vector<int64_t> got64(size, 11), want64 = got64;
+  std::vector<int32_t> got32(size, 11), want32 = got32;
+  std::vector<int16_t> got16(size, 11), want16 = got16;
+
+  const gvm::StridedLines a_lines = {a.data(), a_row, a_term};
+  const gvm::StridedLines b_lines = {b.data(), b_column, b_term};
+  gvm::Gemm job;
+  job.m = c.m;
+  job.n = c.n;
+  job.k = c.k;
+  job.a = gvm::strided_lines(a_lines);
+  job.b = gvm::strided_lines(b_lines);
+  job.route = c.route;
+  gvm::Epilogue& to = job.epilogue;
+  to.type = c.type;
+  to.data = c.type == DType::i64   ? static_cast<void*>(got64.data())
+            : c.type == DType::i32 ? static_cast<void*>(got32.data())
+                                   : static_cast<void*>(got16.data());
+  to.first = first;
+  to.row_elements = row_elements;
+  to.accumulate = c.accumulate;
+  if (c.bias_bits != 0) {
+    to.bias_type = c.bias_bits <= 16 ? DType::i16 : DType::i32;
+    to.bias = c.bias_bits <= 16 ? static_cast<const void*>(bias16.data()) : bias.data();
+    to.bias_shift = c.bias_shift;
+  }
+  to.convert.shift = c.shift;
+  to.convert.rounding = c.rounding;
+  to.convert.seed = seed;
+  to.convert.step = 3;
+  to.convert.site = 17;
+  to.convert.relu = c.relu;
+  to.index = {2 * row_elements + 3, 5 * row_elements + 3, 1000};
+  int64_t clamps = 5, want_clamps = 5;
+  to.clamps = &clamps;
+  gvm::gemm(job, cpu, threads, scratch);
+
+  for (int64_t i = 0; i < c.m; ++i) {
+    for (int64_t j = 0; j < c.n; ++j) {
+      int64_t sum = 0;
+      for (int64_t k = 0; k < c.k; ++k) {
+        sum += int64_t{a[static_cast<size_t>(i * a_row + k * a_term)]} *
+               b[static_cast<size_t>(j * b_column + k * b_term)];
+      }
+      if (c.bias_bits != 0) {
+        sum += int64_t{bias[static_cast<size_t>(j)]} * (int64_t{1} << c.bias_shift);
+      }
+      const int64_t e = first + i * row_elements + j;
+      const size_t at = static_cast<size_t>(e);
+      if (c.type == DType::i64) {
+        want64[at] = sum + (c.accumulate ? 11 : 0);
+        continue;
+      }
+      const uint32_t r = gvm::random_for_convert(seed, 17, 3, c.rounding, c.shift,
+                                                 static_cast<uint64_t>(
+                                                     1000 + e / to.index.run * to.index.stride +
+                                                     e % to.index.run));
+      const int bits = c.type == DType::i16 ? 16 : 32;
+      int64_t q = gvm::convert(sum, c.shift, c.rounding, r, bits, &want_clamps);
+      if (c.relu && q < 0) q = 0;
+      want32[at] = static_cast<int32_t>(q);
+      want16[at] = static_cast<int16_t>(q);
+    }
+  }
+  const bool same = c.type == DType::i64   ? got64 == want64
+                    : c.type == DType::i32 ? got32 == want32
+                                           : got16 == want16;
+  if (same && clamps == want_clamps) return;
+  ++failures;
+  std::printf("gemm %s, %d threads: %lld x %lld x %lld, data %d, route %d, type %d, "
+              "bias %d, shift %d, rounding %d: %s\n",
+              gvm::cpu_level_name(cpu.level), threads.count(), static_cast<long long>(c.m),
+              static_cast<long long>(c.n), static_cast<long long>(c.k), static_cast<int>(c.data),
+              static_cast<int>(c.route), static_cast<int>(c.type), c.bias_bits, c.shift,
+              static_cast<int>(c.rounding), same ? "clamps differ" : "differs");
+}
+
+void test_random_cases(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
+  Mix mix{11};
+  const Data kinds[] = {Data::small,  Data::medium,  Data::full,
+                        Data::lowest, Data::highest, Data::mixed};
+  const DType types[] = {DType::i64, DType::i32, DType::i16};
+  for (int round = 0; round < 400; ++round) {
+    Case c = {};
+    c.m = 1 + mix.below(round % 4 == 0 ? 140 : 30);
+    c.n = 1 + mix.below(round % 3 == 0 ? 150 : 40);
+    c.k = mix.below(round % 5 == 0 ? 700 : 60);
+    c.data = kinds[mix.below(6)];
+    c.transposed_a = mix.below(2) != 0;
+    c.transposed_b = mix.below(2) != 0;
+    c.route = static_cast<GemmRoute>(mix.below(3));
+    c.type = types[mix.below(3)];
+    c.bias_bits = mix.below(2) == 0 ? 0 : static_cast<int>(2 + mix.below(31));
+    c.bias_shift = static_cast<int>(mix.below(16));
+    c.shift = static_cast<int>(mix.below(40)) - 3;
+    c.rounding = static_cast<Rounding>(mix.below(5));
+    c.relu = mix.below(3) == 0;
+    c.accumulate = mix.below(2) == 0;
+    c.gap = mix.below(2) == 0 ? 0 : mix.below(9);
+    check(cpu, threads, scratch, c, mix.next());
+  }
+}
+
+// Shapes at the seams: panels, groups, blocks of terms, passes.
+void test_shapes(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
+  const int64_t shapes[][3] = {{1, 1, 1},      {14, 32, 256},  {15, 33, 257},  {113, 16, 64},
+                               {112, 128, 64}, {225, 17, 9},   {3, 300, 1025}, {29, 5, 2050},
+                               {2, 3, 16384},  {2, 3, 16385},  {1, 40, 33000}, {70, 129, 1030}};
+  for (const auto& shape : shapes) {
+    for (const Data data : {Data::small, Data::full, Data::lowest, Data::mixed}) {
+      for (const DType type : {DType::i64, DType::i16}) {
+        Case c = {};
+        c.m = shape[0];
+        c.n = shape[1];
+        c.k = shape[2];
+        c.data = data;
+        c.transposed_b = c.n % 2 == 0;
+        c.type = type;
+        c.shift = 14;
+        c.rounding = Rounding::forward;
+        c.bias_bits = c.m % 2 == 0 ? 12 : 0;
+        c.bias_shift = 4;
+        check(cpu, threads, scratch, c, 99);
+      }
+    }
+  }
+}
+
+// A proof at its very edge: 2^31 - 1 must not be taken for wrapped, 2^31 must not be missed.
+void test_edges(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
+  for (const int sign : {1, -1}) {
+    const std::vector<int16_t> a = {-32768, -32768, 0};
+    for (const int16_t last : {int16_t{0}, int16_t{1}, int16_t{-1}}) {
+      const std::vector<int16_t> b = {static_cast<int16_t>(sign > 0 ? -32768 : 32767),
+                                      static_cast<int16_t>(sign > 0 ? -32768 : 32767), last};
+      int64_t got = 0;
+      const gvm::StridedLines a_lines = {a.data(), 3, 1}, b_lines = {b.data(), 3, 1};
+      gvm::Gemm job;
+      job.m = job.n = 1;
+      job.k = 3;
+      job.a = gvm::strided_lines(a_lines);
+      job.b = gvm::strided_lines(b_lines);
+      job.epilogue.data = &got;
+      job.epilogue.row_elements = 1;
+      gvm::gemm(job, cpu, threads, scratch);
+      const int64_t want = int64_t{a[0]} * b[0] + int64_t{a[1]} * b[1];
+      if (got != want) {
+        ++failures;
+        std::printf("gemm %s: at the edge of 32 bits: differs\n", gvm::cpu_level_name(cpu.level));
+      }
+    }
+  }
+}
+
+void test_threads() {
+  for (const int count : {1, 2, 5}) {
+    Threads threads(count);
+    for (int round = 0; round < 200; ++round) {
+      std::vector<int> hits(static_cast<size_t>(round), 0);
+      threads.parallel_for(round, [&](int64_t task, int thread) {
+        hits[static_cast<size_t>(task)] += thread < count ? 1 : 100;
+      });
+      for (const int hit : hits) failures += hit == 1 ? 0 : 1;
+    }
+    bool caught = false;
+    try {
+      threads.parallel_for(50, [](int64_t task) {
+        if (task == 20) throw std::bad_alloc();
+      });
+    } catch (const std::bad_alloc&) {
+      caught = true;
+    }
+    if (!caught) ++failures;
+  }
+  if (failures != 0) std::printf("threads: wrong\n");
+}
+
+}  // namespace
+
+int main() {
+  test_threads();
+  TestScratch scratch;
+  for (int level = 0; level <= static_cast<int>(gvm::detect_cpu()); ++level) {
+    const CpuKernels& cpu = gvm::cpu_kernels(static_cast<CpuLevel>(level));
+    std::printf("gemm_test: %s\n", gvm::cpu_level_name(cpu.level));
+    for (const int count : {1, 3}) {
+      Threads threads(count);
+      test_random_cases(cpu, threads, scratch);
+      test_shapes(cpu, threads, scratch);
+      test_edges(cpu, threads, scratch);
+    }
+  }
+  return failures == 0 ? 0 : 1;
+}
