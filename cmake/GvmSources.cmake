@@ -12,10 +12,11 @@ list(FILTER gvm_sources EXCLUDE REGEX "/bindings\\.cc$")
 include(CheckCXXSourceCompiles)
 # What the compiler aims at, by its own macros: true when cross-compiling too.
 check_cxx_source_compiles("
-#if !defined(__x86_64__) && !defined(__i386__)
+#if !defined(__x86_64__)
 #error
 #endif
-int main() { return 0; }" GVM_TARGET_X86)
+int main() { return 0; }" GVM_TARGET_X86_64)
+
 set(gvm_isa_definitions "")
 
 # gvm_isa(<name> <target condition> <flag>...)
@@ -38,7 +39,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(gvm_gcc_quirks -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
 
-gvm_isa(avx2 GVM_TARGET_X86 -mavx2 -mbmi -mbmi2 -mlzcnt -mpopcnt)
-gvm_isa(avx512 GVM_TARGET_X86
+gvm_isa(avx2 GVM_TARGET_X86_64 -mavx2 -mbmi -mbmi2 -mlzcnt -mpopcnt)
+gvm_isa(avx512 GVM_TARGET_X86_64
   -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mbmi -mbmi2 -mlzcnt -mpopcnt
   ${gvm_gcc_quirks})

@@ -152,6 +152,7 @@ def test_core_headers_are_included_once() -> None:
 
 
 def test_only_dispatch_knows_processors() -> None:
+    # kernels.h makes one 0 or 1 macro of the compiler's target; dispatch.cc does the rest.
     condition = re.compile(
         r"^\s*#\s*(el)?if.*\b(GVM_HAVE_\w+|__AVX\w*|__SSE\w*|__BMI\w*|__ARM_\w+|__aarch64__|__x86_64__"
         r"|__i386__|__riscv\w*|__wasm\w*)\b"
@@ -159,7 +160,7 @@ def test_only_dispatch_knows_processors() -> None:
     found = [
         f"{_name(path)}:{number}"
         for path in _core_sources()
-        if path != CORE / "cpu" / "dispatch.cc"
+        if path not in {CORE / "cpu" / "dispatch.cc", CORE / "cpu" / "kernels.h"}
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if condition.match(line)
     ]
