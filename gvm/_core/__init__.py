@@ -1,4 +1,4 @@
-"""The compiled core. All of it is in the extension ``gvm._core._gvm``."""
+"""The compiled core. All of it is in the extension ``gvm._core._gvm``, a guest of the C ABI ``gvm.h``."""
 
 try:
     from gvm._core import _gvm
@@ -9,4 +9,48 @@ except ImportError as error:
     )
     raise
 
-__all__ = ["_gvm"]
+from gvm._core._gvm import (
+    ABI_VERSION,
+    SEMANTICS_VERSION,
+    Program,
+    Session,
+    Shard,
+    blake3,
+    cpu_level,
+    infer,
+    parse_file,
+    random_words,
+    run_operator,
+    unary_table,
+    version,
+    write_file,
+)
+
+CPU_LEVELS = ("scalar", "avx2", "avx512")
+"""Names of the CPU levels by number."""
+
+
+def cpu_levels() -> tuple[int, ...]:
+    """The CPU levels this machine has, from scalar up."""
+    return tuple(range(cpu_level() + 1))
+
+
+__all__ = [
+    "ABI_VERSION",
+    "CPU_LEVELS",
+    "SEMANTICS_VERSION",
+    "Program",
+    "Session",
+    "Shard",
+    "_gvm",
+    "blake3",
+    "cpu_level",
+    "cpu_levels",
+    "infer",
+    "parse_file",
+    "random_words",
+    "run_operator",
+    "unary_table",
+    "version",
+    "write_file",
+]

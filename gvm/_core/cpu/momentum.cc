@@ -1,0 +1,77 @@
+#include <cstring>
+
+#include "cpu/optimizer.h"
+
+namespace gvm {
+
+namespace {
+
+template <typename W, typename V>
+void step(const Call& call, int64_t count) {
+  const int64_t t = call.attr(1) + call.in[2].type.fraction_bits - call.in[1].type.fraction_bits;
+  const int64_t s = std::max<int64_t>({call.attr(3), t, 0});
+  const UpdateDivisor divisor(shl(from_int64(count), static_cast<int>(s)));
+  const Int128 keep = shl(mul(call.attr(2), count), static_cast<int>(s - call.attr(3)));
+  const int up = static_cast<int>(s - t);
+  const int shift = call.in[1].type.fraction_bits - call.in[0].type.fraction_bits;
+  const Rounding state_rounding = static_cast<Rounding>(call.attr(5));
+  const W* w = call.in[0].as<W>();
+  const V* v = call.in[1].as<V>();
+  const int64_t* gradient = call.in[2].as<int64_t>();
+  W* w_out = call.out[0].as<W>();
+  V* v_out = call.out[1].as<V>();
+  const int v_bits = 8 * static_cast<int>(sizeof(V));
+  ConvertSite where;
+  where.shift = call.in[1].type.fraction_bits - call.in[0].type.fraction_bits;
+  where.rounding = static_cast<Rounding>(call.attr(4));
+  where.seed = call.seed;
+  where.step = call.step;
+  where.site = call.site;
+  const ConvertRun to_weights = call.cpu->convert.run[2][sizeof(W) == 2 ? 0 : 1];
+  for_update_blocks(call, call.out[0].elements, [&](int64_t begin, int64_t n, int64_t* clamps) {
+    UpdateDraws draws;
+    const uint32_t* r = draws.draw(call, state_rounding, call.site + 1, begin, n);
+    for (int64_t i = 0; i < n; ++i) {
+      const Int128 moved = shl(mul(gradient[begin + i], call.attr(0)), up);
+      const Int128 numerator = sub(mul(keep, v[begin + i]), moved);
+      v_out[begin + i] = static_cast<V>(
+          update_quotient(0, numerator, divisor, state_rounding, r[i], v_bits, clamps));
+    }
+    int64_t exact[kUpdateBlock];
+    for (int64_t i = 0; i < n; ++i) {
+      exact[i] = w[begin + i] * (int64_t{1} << shift) + static_cast<int64_t>(v_out[begin + i]);
+    }
+    *clamps += to_weights(exact, n, where, static_cast<uint64_t>(begin), w_out + begin);
+  });
+}
+
+template <typename W>
+void step_as(const Call& call, int64_t count) {
+  if (call.in[1].type.dtype == DType::i16) {
+    step<W, int16_t>(call, count);
+  } else {
+    step<W, int32_t>(call, count);
+  }
+}
+
+Status run(const Call& call) {
+  const int64_t count = *call.in[3].as<int64_t>();
+  if (count <= 0) {
+    for (int i = 0; i < 2; ++i) {
+      const Tensor& t = call.in[i];
+      std::memcpy(call.out[i].data, t.data,
+                  static_cast<size_t>(t.elements) * static_cast<size_t>(dtype_bytes(t.type.dtype)));
+    }
+  } else if (call.in[0].type.dtype == DType::i16) {
+    step_as<int16_t>(call, count);
+  } else {
+    step_as<int32_t>(call, count);
+  }
+  return Status::ok;
+}
+
+}  // namespace
+
+extern const Kernel kernel_momentum = {run, false, false, false};
+
+}  // namespace gvm

@@ -1,0 +1,49 @@
+#include <cstring>
+
+#include "cpu/optimizer.h"
+
+namespace gvm {
+
+namespace {
+
+template <typename W>
+void step(const Call& call, int64_t count) {
+  const int64_t e = call.in[0].type.fraction_bits - call.in[1].type.fraction_bits - call.attr(1);
+  const int down = static_cast<int>(std::max<int64_t>(0, -e));
+  const int up = static_cast<int>(std::max<int64_t>(0, e));
+  const UpdateDivisor divisor(shl(from_int64(count), down));
+  const Rounding rounding = static_cast<Rounding>(call.attr(2));
+  const W* w = call.in[0].as<W>();
+  const int64_t* gradient = call.in[1].as<int64_t>();
+  W* out = call.out[0].as<W>();
+  const int bits = 8 * static_cast<int>(sizeof(W));
+  for_update_blocks(call, call.out[0].elements, [&](int64_t begin, int64_t n, int64_t* clamps) {
+    UpdateDraws draws;
+    const uint32_t* r = draws.draw(call, rounding, call.site, begin, n);
+    for (int64_t i = 0; i < n; ++i) {
+      const Int128 moved = shl(mul(gradient[begin + i], call.attr(0)), up);
+      out[begin + i] = static_cast<W>(
+          update_quotient(w[begin + i], neg(moved), divisor, rounding, r[i], bits, clamps));
+    }
+  });
+}
+
+Status run(const Call& call) {
+  const int64_t count = *call.in[2].as<int64_t>();
+  const Tensor& w = call.in[0];
+  if (count <= 0) {
+    std::memcpy(call.out[0].data, w.data,
+                static_cast<size_t>(w.elements) * static_cast<size_t>(dtype_bytes(w.type.dtype)));
+  } else if (w.type.dtype == DType::i16) {
+    step<int16_t>(call, count);
+  } else {
+    step<int32_t>(call, count);
+  }
+  return Status::ok;
+}
+
+}  // namespace
+
+extern const Kernel kernel_sgd = {run, false, false, false};
+
+}  // namespace gvm

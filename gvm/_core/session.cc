@@ -1,0 +1,373 @@
+#include "session.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+namespace gvm {
+
+Buffer::Buffer(uint64_t bytes)
+    : storage_(bytes > 0 ? new uint8_t[bytes + kAlignment]() : nullptr),
+      data_(nullptr),
+      size_(bytes) {
+  if (storage_ != nullptr) {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(storage_.get());
+    data_ = storage_.get() + (kAlignment - at % kAlignment) % kAlignment;
+  }
+}
+
+void* SlotScratch::get(int slot, int64_t bytes) {
+  Buffer& b = slots_[slot];
+  if (b.size() < static_cast<uint64_t>(bytes)) {
+    Buffer larger(static_cast<uint64_t>(bytes));
+    b.swap(larger);
+  }
+  return b.data();
+}
+
+void set_tensor(Tensor* tensor, const Type& type, int64_t local, void* data) {
+  tensor->type = type;
+  tensor->data = data;
+  for (int i = 0; i < type.rank; ++i)
+    tensor->dims[i] = type.dims[i] == kBatch ? local : type.dims[i];
+  tensor->elements = type.elements().at(local);
+}
+
+Status run_operator(const OpInfo& op, const Attributes& attributes, const std::vector<Tensor>& in,
+                    std::vector<Tensor>* out, const Batch& batch, uint64_t seed, uint64_t step,
+                    uint32_t site, CpuLevel level, int threads, int64_t* clamps, Error* error) {
+  const Kernel& kernel = cpu_kernel(op);
+  if (kernel.view) {
+    std::memcpy((*out)[0].data, in[0].data,
+                static_cast<size_t>(in[0].elements * dtype_bytes(in[0].type.dtype)));
+    return Status::ok;
+  }
+  Threads pool(threads);
+  SlotScratch scratch;
+  int64_t count = 0;
+  Call call;
+  call.op = &op;
+  call.attributes = &attributes;
+  call.in = in.data();
+  call.inputs = static_cast<int>(in.size());
+  call.out = out->data();
+  call.batch = batch;
+  call.seed = seed;
+  call.step = step;
+  call.site = site;
+  call.threads = &pool;
+  call.cpu = &cpu_kernels(level);
+  call.scratch = &scratch;
+  call.clamps = &count;
+  call.error = error;
+  const Status status = kernel.run(call);
+  if (status != Status::ok && error->ok()) error->fail(status, "%s: failed", op.name);
+  if (clamps != nullptr) *clamps += count;
+  return status;
+}
+
+namespace {
+
+int64_t bytes_of(const Tensor& t) { return t.elements * dtype_bytes(t.type.dtype); }
+
+// Views point where the value they share memory with points.
+void bind_views(Frame* frame) {
+  for (size_t i = 0; i < frame->values.size(); ++i) {
+    const size_t root = static_cast<size_t>(frame->plan.alias[i]);
+    if (root != i) frame->values[i].data = frame->values[root].data;
+  }
+}
+
+}  // namespace
+
+Session::Session(std::shared_ptr<const Program> program, CpuLevel level, int threads)
+    : program_(std::move(program)),
+      cpu_(&cpu_kernels(level)),
+      threads_(threads),
+      parameters_(program_->parameters.bytes),
+      state_(program_->state.bytes) {
+  for (int k = 0; k < kFunctions; ++k) clamps_[k].assign(program_->functions[k].node_count(), 0);
+}
+
+bool Session::write(bool state, const uint8_t* bytes, size_t size, Error* error) {
+  const Layout& layout = state ? program_->state : program_->parameters;
+  if (!check_buffer(layout, bytes, size, error)) return false;
+  decode_buffer(layout, bytes, (state ? state_ : parameters_).data());
+  for (bool& valid : constants_valid_) valid = false;
+  return true;
+}
+
+bool Session::read(bool state, uint8_t* bytes, size_t size, Error* error) const {
+  const Layout& layout = state ? program_->state : program_->parameters;
+  if (size != layout.bytes) {
+    return error->fail(Status::bad_parameters,
+                       "session: the buffer has %llu bytes, received room for %zu",
+                       static_cast<unsigned long long>(layout.bytes), size);
+  }
+  encode_buffer(layout, (state ? state_ : parameters_).data(), bytes);
+  return true;
+}
+
+std::unique_ptr<Frame> Session::new_frame(FunctionKind kind, int64_t batch) {
+  const Function& f = program_->functions[kind];
+  auto frame = std::make_unique<Frame>();
+  frame->batch = batch;
+  // The parameters are the values whose shared descendants stay the same between updates.
+  int first = 0, last = 0;
+  if (kind != kApply) {
+    first = static_cast<int>(program_->inputs.size() +
+                             (kind == kPredict ? 0 : program_->labels.size()));
+    last = first + static_cast<int>(program_->parameters.types.size());
+  }
+  frame->plan = plan_memory(f, batch, cpu_plan_traits(), first, last);
+  frame->arena = Buffer(frame->plan.arena_bytes);
+  frame->values.resize(f.values.size());
+  if (constants_[kind].size() < frame->plan.constant_bytes) {
+    constants_[kind] = Buffer(frame->plan.constant_bytes);
+    constants_valid_[kind] = false;
+  }
+  for (size_t v = 0; v < f.values.size(); ++v) {
+    Tensor& t = frame->values[v];
+    set_tensor(&t, f.values[v], batch, nullptr);
+    const size_t root = static_cast<size_t>(frame->plan.alias[v]);
+    if (frame->plan.offsets[root] >= 0) {
+      t.data = frame->arena.data() + frame->plan.offsets[root];
+    } else if (frame->plan.constant_offsets[root] >= 0) {
+      t.data = constants_[kind].data() + frame->plan.constant_offsets[root];
+    }
+  }
+  return frame;
+}
+
+std::unique_ptr<Frame> Session::take_frame(FunctionKind kind, int64_t batch) {
+  std::unique_ptr<Frame> spare = std::move(frames_[kind]);
+  if (spare != nullptr && spare->batch == batch) return spare;
+  spare.reset();
+  return new_frame(kind, batch);
+}
+
+void Session::bind_parameters(FunctionKind kind, Frame* frame) {
+  const size_t first =
+      kind == kApply ? 0
+                     : program_->inputs.size() + (kind == kPredict ? 0 : program_->labels.size());
+  for (size_t i = 0; i < program_->parameters.types.size(); ++i) {
+    frame->values[first + i].data = parameters_.data() + program_->parameters.offsets[i];
+  }
+}
+
+void Session::bind(FunctionKind kind, Frame* frame, const void* const* inputs,
+                   const void* const* labels) {
+  size_t v = 0;
+  for (size_t i = 0; i < program_->inputs.size(); ++i)
+    frame->values[v++].data = const_cast<void*>(inputs[i]);
+  if (kind != kPredict) {
+    for (size_t i = 0; i < program_->labels.size(); ++i)
+      frame->values[v++].data = const_cast<void*>(labels[i]);
+  }
+  bind_parameters(kind, frame);
+  bind_views(frame);
+}
+
+Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
+                         const Batch& batch, uint64_t seed, uint64_t step_number, Error* error) {
+  const Function& f = program_->functions[kind];
+  const Segment& segment = f.segments[static_cast<size_t>(step.segment)];
+  const Node& node = segment.nodes[static_cast<size_t>(step.node)];
+  size_t counter = static_cast<size_t>(step.node);
+  for (int s = 0; s < step.segment; ++s) counter += f.segments[static_cast<size_t>(s)].nodes.size();
+  const Kernel& kernel = cpu_kernel(*node.op);
+  if (kernel.view) return Status::ok;
+  std::vector<Tensor> in, out;
+  for (int v : node.inputs) in.push_back((*values)[static_cast<size_t>(v)]);
+  for (int v : node.outputs) out.push_back((*values)[static_cast<size_t>(v)]);
+  Call call;
+  call.op = node.op;
+  call.attributes = &node.attributes;
+  call.in = in.data();
+  call.inputs = static_cast<int>(in.size());
+  call.out = out.data();
+  call.batch = batch;
+  call.seed = seed;
+  call.step = step_number;
+  call.site = node.site;
+  call.threads = &threads_;
+  call.cpu = cpu_;
+  call.scratch = &scratch_;
+  call.error = error;
+  Fused fused;
+  if (step.convert >= 0) {
+    const Node& convert = segment.nodes[static_cast<size_t>(step.convert)];
+    if (step.bias >= 0) {
+      fused.bias =
+          &(*values)[static_cast<size_t>(segment.nodes[static_cast<size_t>(step.bias)].inputs[1])];
+    }
+    fused.convert = true;
+    fused.rounding =
+        static_cast<Rounding>(convert.attributes.get(convert.op->attribute("rounding")));
+    fused.site = convert.site;
+    fused.fraction_bits_in = f.values[static_cast<size_t>(convert.inputs[0])].fraction_bits;
+    int result = convert.outputs[0];
+    if (step.relu >= 0) {
+      fused.relu = true;
+      result = segment.nodes[static_cast<size_t>(step.relu)].outputs[0];
+    }
+    out[0] = (*values)[static_cast<size_t>(result)];
+    call.out = out.data();
+    call.fused = &fused;
+    counter += static_cast<size_t>(step.convert - step.node);
+  }
+  call.clamps = &clamps_[kind][counter];
+  const Status status = kernel.run(call);
+  if (status != Status::ok && error->ok()) error->fail(status, "%s: failed", node.op->name);
+  return status;
+}
+
+Status Session::run_constants(FunctionKind kind, Frame* frame, Error* error) {
+  if (constants_valid_[kind]) return Status::ok;
+  for (const Step& step : frame->plan.constant_steps) {
+    const Status status = run_step(kind, step, &frame->values, Batch{1, 0, 1}, 0, 0, error);
+    if (status != Status::ok) return status;
+  }
+  constants_valid_[kind] = true;
+  return Status::ok;
+}
+
+Status Session::run_segment(FunctionKind kind, Frame* frame, int segment, const Batch& batch,
+                            uint64_t seed, uint64_t step, Error* error) {
+  const Status status = run_constants(kind, frame, error);
+  if (status != Status::ok) return status;
+  for (const Step& s : frame->plan.steps) {
+    if (s.segment != segment) continue;
+    const Status done = run_step(kind, s, &frame->values, batch, seed, step, error);
+    if (done != Status::ok) return done;
+  }
+  return Status::ok;
+}
+
+Status Session::predict(const void* const* inputs, int64_t n, void* const* outputs, Error* error) {
+  std::unique_ptr<Frame> frame = take_frame(kPredict, n);
+  bind(kPredict, frame.get(), inputs, nullptr);
+  const Status status = run_segment(kPredict, frame.get(), 0, Batch{n, 0, n}, 0, 0, error);
+  if (status != Status::ok) return status;
+  const Function& f = program_->functions[kPredict];
+  for (size_t i = 0; i < f.outputs.size(); ++i) {
+    const Tensor& t = frame->values[static_cast<size_t>(f.outputs[i])];
+    std::memcpy(outputs[i], t.data, static_cast<size_t>(bytes_of(t)));
+  }
+  give_frame(kPredict, std::move(frame));
+  return Status::ok;
+}
+
+Status Session::loss(const void* const* inputs, const void* const* labels, int64_t n, int64_t* sums,
+                     Error* error) {
+  std::unique_ptr<Frame> frame = take_frame(kLoss, n);
+  bind(kLoss, frame.get(), inputs, labels);
+  const Status status = run_segment(kLoss, frame.get(), 0, Batch{n, 0, n}, 0, 0, error);
+  if (status != Status::ok) return status;
+  const Function& f = program_->functions[kLoss];
+  for (size_t i = 0; i < f.outputs.size(); ++i) {
+    sums[i] += *frame->values[static_cast<size_t>(f.outputs[i])].as<int64_t>();
+  }
+  give_frame(kLoss, std::move(frame));
+  return Status::ok;
+}
+
+Status Session::run_shard(Shard* shard, int segment, const int64_t* totals, int64_t* sums,
+                          Error* error) {
+  const Function& f = program_->functions[kGrad];
+  Frame* frame = shard->frame.get();
+  size_t t = 0;
+  for (int s = 0; s < segment; ++s) {
+    for (int v : f.segments[static_cast<size_t>(s)].totals) {
+      frame->values[static_cast<size_t>(v)].data =
+          const_cast<int64_t*>(totals + program_->totals[t++].offset);
+    }
+  }
+  bind_parameters(kGrad, frame);
+  bind_views(frame);
+  const Status status =
+      run_segment(kGrad, frame, segment, shard->batch, shard->seed, shard->step, error);
+  if (status != Status::ok) return status;
+  for (int v : f.segments[static_cast<size_t>(segment)].reduce) {
+    const Tensor& part = frame->values[static_cast<size_t>(v)];
+    int64_t* sum = sums + program_->totals[t++].offset;
+    for (int64_t e = 0; e < part.elements; ++e) sum[e] += part.as<int64_t>()[e];
+  }
+  return Status::ok;
+}
+
+Status Session::apply(const int64_t* totals, uint64_t seed, uint64_t step, Error* error) {
+  const Function& f = program_->functions[kApply];
+  std::unique_ptr<Frame> owned = take_frame(kApply, 1);
+  Frame* frame = owned.get();
+  bind_parameters(kApply, frame);
+  size_t v = program_->parameters.types.size();
+  for (size_t i = 0; i < program_->state.types.size(); ++i) {
+    frame->values[v++].data = state_.data() + program_->state.offsets[i];
+  }
+  for (const TotalInfo& t : program_->totals)
+    frame->values[v++].data = const_cast<int64_t*>(totals + t.offset);
+  if (next_parameters_.size() != program_->parameters.bytes)
+    next_parameters_ = Buffer(program_->parameters.bytes);
+  if (next_state_.size() != program_->state.bytes) next_state_ = Buffer(program_->state.bytes);
+  // What kernels produce as an output goes straight to its place in the next buffers.
+  std::vector<uint8_t*> targets;
+  for (size_t i = 0; i < f.outputs.size(); ++i) {
+    const bool is_state = i >= program_->parameters.types.size();
+    const size_t index = is_state ? i - program_->parameters.types.size() : i;
+    targets.push_back((is_state ? next_state_ : next_parameters_).data() +
+                      (is_state ? program_->state : program_->parameters).offsets[index]);
+    const size_t value = static_cast<size_t>(f.outputs[i]);
+    if (frame->plan.alias[value] == f.outputs[i] && frame->plan.offsets[value] >= 0) {
+      frame->values[value].data = targets.back();
+    }
+  }
+  bind_views(frame);
+  const Status status = run_segment(kApply, frame, 0, Batch{1, 0, 1}, seed, step, error);
+  if (status != Status::ok) return status;
+  // All new values exist: only now the old ones go.
+  for (size_t i = 0; i < f.outputs.size(); ++i) {
+    const Tensor& t = frame->values[static_cast<size_t>(f.outputs[i])];
+    if (t.data != targets[i]) std::memcpy(targets[i], t.data, static_cast<size_t>(bytes_of(t)));
+  }
+  give_frame(kApply, std::move(owned));
+  parameters_.swap(next_parameters_);
+  state_.swap(next_state_);
+  for (bool& valid : constants_valid_) valid = false;
+  return Status::ok;
+}
+
+std::string Session::describe_plan(FunctionKind kind, int64_t batch) {
+  const Function& f = program_->functions[kind];
+  const std::unique_ptr<Frame> frame = new_frame(kind, batch);
+  std::string text;
+  char line[160];
+  for (const std::vector<Step>* steps : {&frame->plan.constant_steps, &frame->plan.steps}) {
+    for (const Step& s : *steps) {
+      const std::vector<Node>& nodes = f.segments[static_cast<size_t>(s.segment)].nodes;
+      text += steps == &frame->plan.constant_steps ? "constant" : "step";
+      int last = s.node;
+      for (int index : {s.node, s.bias, s.convert, s.relu}) {
+        if (index < 0) continue;
+        std::snprintf(line, sizeof line, "%s %s#%d", index == s.node ? "" : " +",
+                      nodes[static_cast<size_t>(index)].op->name, index);
+        text += line;
+        last = index;
+      }
+      const int value = nodes[static_cast<size_t>(last)].outputs[0];
+      const size_t root = static_cast<size_t>(frame->plan.alias[static_cast<size_t>(value)]);
+      const int64_t at = frame->plan.offsets[root] >= 0 ? frame->plan.offsets[root]
+                                                        : frame->plan.constant_offsets[root];
+      std::snprintf(line, sizeof line, " -> %%%d%s @%lld\n", value,
+                    root != static_cast<size_t>(value) ? " (shared)" : "",
+                    static_cast<long long>(at));
+      text += line;
+    }
+  }
+  std::snprintf(line, sizeof line, "arena %llu bytes, constants %llu bytes\n",
+                static_cast<unsigned long long>(frame->plan.arena_bytes),
+                static_cast<unsigned long long>(frame->plan.constant_bytes));
+  return text + line;
+}
+
+}  // namespace gvm

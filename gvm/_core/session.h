@@ -1,0 +1,126 @@
+// A program on this machine: parameters, state, plans and the interpreter over the CPU kernels.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cpu/dispatch.h"
+#include "cpu/kernel.h"
+#include "plan.h"
+#include "program.h"
+
+namespace gvm {
+
+// 64-byte aligned memory, zeroed.
+class Buffer {
+ public:
+  explicit Buffer(uint64_t bytes = 0);
+  uint8_t* data() const { return data_; }
+  uint64_t size() const { return size_; }
+  void swap(Buffer& other) {
+    storage_.swap(other.storage_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+
+ private:
+  std::unique_ptr<uint8_t[]> storage_;
+  uint8_t* data_;
+  uint64_t size_;
+};
+
+class SlotScratch : public Scratch {
+ public:
+  void* get(int slot, int64_t bytes) override;
+
+ private:
+  Buffer slots_[4];
+};
+
+// Which kernels exist is known to the backend alone.
+const Kernel& cpu_kernel(const OpInfo& op);
+PlanTraits cpu_plan_traits();
+
+struct Options {
+  int threads = 0;     // 0: one per processor
+  int cpu_level = -1;  // -1: the best here, capped by GVM_CPU
+};
+// The level to run at, or false when GVM_CPU or the request names one this machine lacks.
+bool resolve_cpu_level(int requested, CpuLevel* level, Error* error);
+
+// Points a tensor of this type at memory, for a local batch.
+void set_tensor(Tensor* tensor, const Type& type, int64_t local, void* data);
+
+// Executes one judged node by itself.
+Status run_operator(const OpInfo& op, const Attributes& attributes, const std::vector<Tensor>& in,
+                    std::vector<Tensor>* out, const Batch& batch, uint64_t seed, uint64_t step,
+                    uint32_t site, CpuLevel level, int threads, int64_t* clamps, Error* error);
+
+// The values of one execution of one function for a fixed batch.
+struct Frame {
+  Plan plan;
+  Buffer arena;
+  std::vector<Tensor> values;
+  int64_t batch = 0;
+};
+
+struct Shard;
+
+class Session {
+ public:
+  Session(std::shared_ptr<const Program> program, CpuLevel level, int threads);
+
+  const Program& program() const { return *program_; }
+  bool write(bool state, const uint8_t* bytes, size_t size, Error* error);
+  bool read(bool state, uint8_t* bytes, size_t size, Error* error) const;
+
+  Status predict(const void* const* inputs, int64_t n, void* const* outputs, Error* error);
+  // sums: the two or three partial scalars, added to.
+  Status loss(const void* const* inputs, const void* const* labels, int64_t n, int64_t* sums,
+              Error* error);
+  Status apply(const int64_t* totals, uint64_t seed, uint64_t step, Error* error);
+
+  // A frame for this batch: the spare one where it fits. give_frame keeps it for the next.
+  std::unique_ptr<Frame> take_frame(FunctionKind kind, int64_t batch);
+  void give_frame(FunctionKind kind, std::unique_ptr<Frame> frame) {
+    frames_[kind] = std::move(frame);
+  }
+  void bind(FunctionKind kind, Frame* frame, const void* const* inputs, const void* const* labels);
+  // Runs a segment of grad and adds its partial sums; only on success.
+  Status run_shard(Shard* shard, int segment, const int64_t* totals, int64_t* sums, Error* error);
+
+  const std::vector<int64_t>& clamps(FunctionKind kind) const { return clamps_[kind]; }
+  std::string describe_plan(FunctionKind kind, int64_t batch);
+
+ private:
+  std::unique_ptr<Frame> new_frame(FunctionKind kind, int64_t batch);
+  Status run_segment(FunctionKind kind, Frame* frame, int segment, const Batch& batch,
+                     uint64_t seed, uint64_t step, Error* error);
+  Status run_step(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
+                  const Batch& batch, uint64_t seed, uint64_t step_number, Error* error);
+  Status run_constants(FunctionKind kind, Frame* frame, Error* error);
+  void bind_parameters(FunctionKind kind, Frame* frame);
+
+  std::shared_ptr<const Program> program_;
+  const CpuKernels* cpu_;
+  Threads threads_;
+  SlotScratch scratch_;
+  Buffer parameters_, state_, next_parameters_, next_state_;
+  Buffer constants_[kFunctions];
+  bool constants_valid_[kFunctions] = {};
+  std::unique_ptr<Frame> frames_[kFunctions];  // reused while the batch stays the same
+  std::vector<int64_t> clamps_[kFunctions];
+};
+
+// One micro-batch of one step of grad.
+struct Shard {
+  Session* session;
+  std::unique_ptr<Frame> frame;
+  Batch batch;
+  uint64_t seed, step;
+  uint32_t next_segment = 0;
+};
+
+}  // namespace gvm
