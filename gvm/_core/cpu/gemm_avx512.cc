@@ -6,6 +6,8 @@
 
 #include <immintrin.h>
 
+#include <utility>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), apply_to = function)
 #define GVM_UNROLL _Pragma("clang loop unroll(full)")
@@ -33,39 +35,38 @@ inline int32_t pair_at(const int16_t* p) {
   return pair;
 }
 
-template <int R, int V>
-void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
-             __mmask16 last, bool accumulate) {
-  __m512i sums[R][V];
-  GVM_UNROLL
-  for (int i = 0; i < R; ++i) {
-    GVM_UNROLL
-    for (int v = 0; v < V; ++v) sums[i][v] = _mm512_setzero_si512();
-  }
+// As an instruction: with the intrinsic GCC 12 copies and spills every sum on every turn.
+inline void multiply_add(__m512i& sum, __m512i row, __m512i column) {
+  __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(row), "v"(column));
+}
+
+// Sum I is that of row I / V and vector I % V. Constant indices instead of loops keep the sums in
+// registers.
+template <int V, int... I>
+inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
+                      __mmask16 last, bool accumulate, std::integer_sequence<int, I...>) {
+  __m512i sums[sizeof...(I)] = {((void)I, _mm512_setzero_si512())...};
   for (int64_t p = 0; p < pairs; ++p) {
-    __m512i columns[V];
-    GVM_UNROLL
-    for (int v = 0; v < V; ++v) columns[v] = _mm512_load_si512(b + 2 * kLanes * v);
-    GVM_UNROLL
-    for (int i = 0; i < R; ++i) {
-      const __m512i row = _mm512_set1_epi32(pair_at(a + 2 * i));
-      GVM_UNROLL
-      for (int v = 0; v < V; ++v) sums[i][v] = _mm512_dpwssd_epi32(sums[i][v], row, columns[v]);
-    }
+    const __m512i first_column = _mm512_load_si512(b);
+    const __m512i last_column = _mm512_load_si512(b + 2 * kLanes * (V - 1));
+    (multiply_add(sums[I], _mm512_set1_epi32(pair_at(a + 2 * (I / V))),
+                  I % V == 0 ? first_column : last_column),
+     ...);
     a += 2 * kRows;
     b += 2 * kLanes * V;
   }
-  GVM_UNROLL
-  for (int i = 0; i < R; ++i) {
-    GVM_UNROLL
-    for (int v = 0; v < V; ++v) {
-      const __mmask16 mask = v + 1 == V ? last : static_cast<__mmask16>(0xffff);
-      int32_t* to = c + i * ldc + kLanes * v;
-      __m512i sum = sums[i][v];
-      if (accumulate) sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, to));
-      _mm512_mask_storeu_epi32(to, mask, sum);
-    }
-  }
+  const __mmask16 all = 0xffff;
+  const auto put = [=](int32_t* to, __mmask16 mask, __m512i sum) {
+    if (accumulate) sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, to));
+    _mm512_mask_storeu_epi32(to, mask, sum);
+  };
+  (put(c + (I / V) * ldc + kLanes * (I % V), I % V + 1 == V ? last : all, sums[I]), ...);
+}
+
+template <int R, int V>
+void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
+             __mmask16 last, bool accumulate) {
+  tile_sums<V>(pairs, a, b, c, ldc, last, accumulate, std::make_integer_sequence<int, R * V>());
 }
 
 using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, int32_t*, int64_t, __mmask16,
