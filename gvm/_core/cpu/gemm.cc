@@ -222,12 +222,22 @@ void Pass::pack_a(Span panels, const Panels& to) const {
 }
 
 void Pass::pack_b(Span panels, const Panels& to, int64_t to_first) const {
+  const int64_t first = panels.first * kernels_.columns;
+  const int64_t columns = std::min(panels.count * kernels_.columns, columns_.count - first);
+  // All panels but a narrow last one together.
+  const bool narrow = width_at(panels.end() - 1) != kernels_.columns;
+  const int64_t wide = narrow ? (panels.count - 1) * kernels_.columns : columns;
+  if (wide != 0) {
+    job_.b.pack(job_.b.context, kernels_, columns_.first + first, wide, terms_.first, terms_.count,
+                kernels_.columns, to.panel(to_first), to.stride());
+  }
+  if (narrow) {
+    job_.b.pack(job_.b.context, kernels_, columns_.first + first + wide, columns - wide,
+                terms_.first, terms_.count, kernels_.half_columns,
+                to.panel(to_first + panels.count - 1), to.stride());
+  }
   for (int64_t i = 0; i < panels.count; ++i) {
-    const int64_t panel = panels.first + i;
-    job_.b.pack(job_.b.context, kernels_, columns_.first + panel * kernels_.columns,
-                columns_at(panel), terms_.first, terms_.count, width_at(panel),
-                to.panel(to_first + i), to.stride());
-    prove(kernels_, to, to_first + i, width_at(panel));
+    prove(kernels_, to, to_first + i, width_at(panels.first + i));
   }
 }
 
@@ -420,26 +430,29 @@ int64_t Pass::emit(const char* sums, bool wide, int64_t ldc, int64_t row, int64_
   return clamps;
 }
 
-struct Strided {
-  static void pack(const void* context, const GemmKernels& kernels, int64_t line, int64_t lines,
-                   int64_t term, int64_t terms, int width, int16_t* panels,
-                   int64_t panel_stride) {
-    const StridedLines& from = *static_cast<const StridedLines*>(context);
-    const int16_t* data = from.data + line * from.line_stride + term * from.term_stride;
+constexpr int64_t kPackTerms = 128;  // packed of all panels before the next: they share pages
+
+void pack_strided(const void* context, const GemmKernels& kernels, int64_t line, int64_t lines,
+                  int64_t term, int64_t terms, int width, int16_t* panels, int64_t panel_stride) {
+  const StridedLines& from = *static_cast<const StridedLines*>(context);
+  const int64_t step = from.term_stride == 1 ? terms : kPackTerms;
+  for (int64_t k = 0; k < terms; k += step) {
+    const int64_t count = std::min(step, terms - k);
     for (int64_t i = 0; i < lines; i += width) {
-      const int count = static_cast<int>(std::min<int64_t>(width, lines - i));
+      const int16_t* data =
+          from.data + (line + i) * from.line_stride + (term + k) * from.term_stride;
+      int16_t* const to = panels + i / width * panel_stride + k * width;
+      const int held = static_cast<int>(std::min<int64_t>(width, lines - i));
       if (from.term_stride == 1) {
         const int16_t* starts[kMaxWidth];
-        for (int j = 0; j < count; ++j) starts[j] = data + j * from.line_stride;
-        kernels.pack_lines(starts, count, terms, width, panels);
+        for (int j = 0; j < held; ++j) starts[j] = data + j * from.line_stride;
+        kernels.pack_lines(starts, held, count, width, to);
       } else {
-        kernels.pack_terms(data, from.term_stride, count, terms, width, panels);
+        kernels.pack_terms(data, from.term_stride, held, count, width, to);
       }
-      data += width * from.line_stride;
-      panels += panel_stride;
     }
   }
-};
+}
 
 // All passes of a multiplication whose terms fit one pass, or whose destination adds them up.
 void run_passes(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch) {
@@ -462,7 +475,7 @@ void run_passes(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratc
 
 }  // namespace
 
-LineSource strided_lines(const StridedLines& lines) { return {Strided::pack, &lines}; }
+LineSource strided_lines(const StridedLines& lines) { return {pack_strided, &lines}; }
 
 ConvertRun convert_run(const CpuKernels& cpu, DType src, DType dst) {
   const int row = src == DType::i16 ? 0 : src == DType::i32 ? 1 : 2;

@@ -6,6 +6,8 @@
 
 #include <immintrin.h>
 
+#include <utility>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #define GVM_UNROLL _Pragma("clang loop unroll(full)")
@@ -29,50 +31,47 @@ inline int32_t pair_at(const int16_t* p) {
   return pair;
 }
 
-template <int R, int V>
-void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
-             int columns, bool accumulate) {
-  __m256i sums[R][V];
-  GVM_UNROLL
-  for (int i = 0; i < R; ++i) {
-    GVM_UNROLL
-    for (int v = 0; v < V; ++v) sums[i][v] = _mm256_setzero_si256();
-  }
+// sum += row * column. The sum as an instruction: otherwise GCC 12 copies and spills every sum on
+// every turn.
+inline void multiply_add(__m256i& sum, __m256i row, __m256i column) {
+  __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(_mm256_madd_epi16(row, column)));
+}
+
+// Sum I is that of row I / V and vector I % V. Constant indices instead of loops keep the sums in
+// registers.
+template <int V, int... I>
+inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
+                      int columns, bool accumulate, std::integer_sequence<int, I...>) {
+  __m256i sums[sizeof...(I)] = {((void)I, _mm256_setzero_si256())...};
   for (int64_t p = 0; p < pairs; ++p) {
-    __m256i column[V];
-    GVM_UNROLL
-    for (int v = 0; v < V; ++v) column[v] = load(b + 2 * kLanes * v);
-    GVM_UNROLL
-    for (int i = 0; i < R; ++i) {
-      const __m256i row = _mm256_set1_epi32(pair_at(a + 2 * i));
-      GVM_UNROLL
-      for (int v = 0; v < V; ++v) {
-        sums[i][v] = _mm256_add_epi32(sums[i][v], _mm256_madd_epi16(row, column[v]));
-      }
-    }
+    const __m256i first_column = load(b);
+    const __m256i last_column = load(b + 2 * kLanes * (V - 1));
+    (multiply_add(sums[I], _mm256_set1_epi32(pair_at(a + 2 * (I / V))),
+                  I % V == 0 ? first_column : last_column),
+     ...);
     a += 2 * kRows;
     b += 2 * kLanes * V;
   }
-  if (columns == V * kLanes) {
-    GVM_UNROLL
-    for (int i = 0; i < R; ++i) {
-      GVM_UNROLL
-      for (int v = 0; v < V; ++v) {
-        int32_t* to = c + i * ldc + kLanes * v;
-        store(to, accumulate ? _mm256_add_epi32(sums[i][v], load(to)) : sums[i][v]);
-      }
+  const auto put = [=](int32_t* to, int left, __m256i sum) {
+    if (left >= kLanes) {
+      store(to, accumulate ? _mm256_add_epi32(sum, load(to)) : sum);
+      return;
     }
-    return;
-  }
-  for (int i = 0; i < R; ++i) {
-    uint32_t rest[V * kLanes];
-    for (int v = 0; v < V; ++v) store(rest + kLanes * v, sums[i][v]);
-    int32_t* to = c + i * ldc;
-    for (int j = 0; j < columns; ++j) {
+    uint32_t lanes[kLanes];
+    store(lanes, sum);
+    for (int j = 0; j < left; ++j) {
       const uint32_t old = accumulate ? static_cast<uint32_t>(to[j]) : 0;
-      to[j] = static_cast<int32_t>(rest[j] + old);
+      to[j] = static_cast<int32_t>(lanes[j] + old);
     }
-  }
+  };
+  (put(c + (I / V) * ldc + kLanes * (I % V), columns - kLanes * (I % V), sums[I]), ...);
+}
+
+template <int R, int V>
+void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
+             int columns, bool accumulate) {
+  tile_sums<V>(pairs, a, b, c, ldc, columns, accumulate,
+               std::make_integer_sequence<int, R * V>());
 }
 
 using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, int32_t*, int64_t, int, bool);
