@@ -37,4 +37,5 @@ def restore_axes(g: Builder, delta: Value, shape: Sequence[int], axes: Sequence[
 
 def negate(g: Builder, delta: Value) -> Value:
     """-delta, also of a partial, without a constant: delta - (delta + delta)."""
-    return g.sub(delta, g.add(delta, delta))
+    out: Value = g.sub(delta, g.add(delta, delta))
+    return out

@@ -82,6 +82,7 @@ def max_pool_grad(attributes: Attributes, x: NDArray[Any], delta: NDArray[Any]) 
 
 def pooling_cases() -> Iterator[tuple[str, tuple[int, ...], dict[str, AttributeValue]]]:
     """Name, shape of x, attributes: odd sizes, overlap, padding, dilation, widths of vectors."""
+    same: dict[str, AttributeValue]
     same = {"window": (3, 3), "strides": (2, 2), "padding": (0, 1, 0, 1)}
     yield "halves", (-1, 6, 6, 16), {"window": (2, 2), "strides": (2, 2)}
     yield "left_over", (-1, 5, 7, 3), {"window": (2, 2), "strides": (2, 2)}
@@ -113,3 +114,25 @@ def pooling_invalid(types: Callable[..., tuple[Type, ...]]) -> Iterator[Invalid]
         "padding",
     )
     yield Invalid("batch_axis", types(4, -1, 4, 3), {"window": (2, 2)}, "bad_batch", "batch")
+
+
+def average_pool(attributes: Attributes, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The sum of each window of [B, H, W, C], and what it is divided by."""
+    window = windows_of(attributes, x.shape[1:3])
+    sums = np.zeros((len(x), *window.out, x.shape[3]), x.dtype)
+    counts = np.zeros(sums.shape, dtype=object if x.dtype == object else np.int64)
+    for row, column, pixels in covered(window):
+        sums[:, row, column] = sum(x[:, h, w] for h, w in pixels)
+        counts[:, row, column] = divisor(attributes, pixels)
+    return sums, counts
+
+
+def average_pool_grad(attributes: Attributes, delta: NDArray[Any]) -> NDArray[Any]:
+    """The gradient of [B, H, W, C] times the common divisor."""
+    window = windows_of(attributes, integers(attributes, "size"))
+    common = common_divisor(attributes, window)
+    out = np.zeros((len(delta), *window.size, delta.shape[3]), delta.dtype)
+    for row, column, pixels in covered(window):
+        for h, w in pixels:
+            out[:, h, w] += delta[:, row, column] * (common // divisor(attributes, pixels))
+    return out

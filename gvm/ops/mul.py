@@ -33,7 +33,8 @@ class Mul(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         a, b = inputs
-        return a.astype(object) * b.astype(object)
+        out: Integers = a.astype(object) * b.astype(object)
+        return out
 
     @staticmethod
     def gradient(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gvm.gradients import restore_axes
 from gvm.operator import (
     Attribute,
@@ -43,12 +45,15 @@ class ReduceSum(Operator):
     @staticmethod
     def real(attributes: Attributes, *inputs: Reals) -> Reals:
         keep = integer(attributes, "keepdims") == 1
-        return inputs[0].sum(axis=integers(attributes, "axes"), keepdims=keep)
+        out: Reals = inputs[0].sum(axis=integers(attributes, "axes"), keepdims=keep)
+        return out
 
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         keep = integer(attributes, "keepdims") == 1
-        return inputs[0].astype(object).sum(axis=integers(attributes, "axes"), keepdims=keep)
+        axes = integers(attributes, "axes")
+        out: Integers = inputs[0].astype(object).sum(axis=axes, keepdims=keep)
+        return np.asarray(out, dtype=object)
 
     @staticmethod
     def gradient(

@@ -39,7 +39,8 @@ class Sub(Operator):
         a, b = inputs
         fa, fb = (t.fraction_bits for t in execution.input_types)
         f = max(fa, fb)
-        return a.astype(object) * 2 ** (f - fa) - b.astype(object) * 2 ** (f - fb)
+        out: Integers = a.astype(object) * 2 ** (f - fa) - b.astype(object) * 2 ** (f - fb)
+        return out
 
     @staticmethod
     def gradient(

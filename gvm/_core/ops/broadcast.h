@@ -84,6 +84,18 @@ inline bool require_axes(Check& check, const std::vector<int64_t>& axes) {
   return true;
 }
 
+// Axes of a maximum: examples must not mix.
+inline bool require_axes_without_batch(Check& check, const std::vector<int64_t>& axes) {
+  if (!require_axes(check, axes)) return false;
+  for (const int64_t axis : axes) {
+    if (check.in[0].dims[axis] == kBatch) {
+      return check.fail(Status::bad_batch, "axes must not have the batch axis, received %lld",
+                        static_cast<long long>(axis));
+    }
+  }
+  return true;
+}
+
 inline bool is_reduced(const std::vector<int64_t>& axes, int axis) {
   return std::find(axes.begin(), axes.end(), axis) != axes.end();
 }

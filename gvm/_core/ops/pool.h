@@ -46,16 +46,53 @@ inline bool require_pooled(Check& check, int input, const std::vector<int64_t>& 
   return true;
 }
 
+constexpr int64_t kMaxDivisor = int64_t{1} << 31;  // of the gradient of average pooling
+
+inline int64_t greatest_common_divisor(int64_t a, int64_t b) {
+  while (b != 0) {
+    const int64_t rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+
+// What a window at position o counts along an axis.
+inline int64_t axis_count(const WindowAxis& a, int64_t o, bool include_pad) {
+  return include_pad ? a.window : a.last(o) - a.first(o);
+}
+
+// The least common multiple of the counts of all positions; 0 where it passes kMaxDivisor. Only
+// windows that reach into the padding, at most `before` and `after` many, have counts of their own.
+inline int64_t axis_divisor(const WindowAxis& a, bool include_pad) {
+  if (include_pad) return a.window;
+  int64_t divisor = 1;
+  const auto take = [&](int64_t o) {
+    const int64_t count = axis_count(a, o, false);
+    divisor = divisor / greatest_common_divisor(divisor, count) * count;
+    return divisor <= kMaxDivisor;
+  };
+  int64_t from = 0, to = a.out();
+  for (; from < to && a.start(from) < 0; ++from) {
+    if (!take(from)) return 0;
+  }
+  for (; from < to && a.start(to - 1) + a.extent() > a.in; --to) {
+    if (!take(to - 1)) return 0;
+  }
+  return from < to && !take(from) ? 0 : divisor;
+}
+
+// The same over windows: counts are products, and so is their least common multiple.
+inline int64_t window_divisor(const Window2d& window, bool include_pad) {
+  const int64_t divisor = axis_divisor(window.h, include_pad) * axis_divisor(window.w, include_pad);
+  return divisor <= kMaxDivisor ? divisor : 0;
+}
+
 // The most windows along an axis that read one element: taps k with (h + before - k * dilation)
 // divisible by the stride, at most one position each.
 inline int64_t axis_overlap(const WindowAxis& a) {
-  int64_t step = a.stride, rest = a.dilation;
-  while (rest != 0) {
-    const int64_t next = step % rest;
-    step = rest;
-    rest = next;
-  }
-  const int64_t period = a.stride / step;  // taps this far apart read the same element
+  // Taps this far apart read the same element.
+  const int64_t period = a.stride / greatest_common_divisor(a.stride, a.dilation);
   const int64_t taps = (a.window - 1) / period + 1;
   return taps < a.out() ? taps : a.out();
 }
