@@ -175,7 +175,7 @@ def _stand_in(operator: Any, position: int, type_: Type) -> Type:
     """The integer type in whose place a real value is shown to the core: the first that the operand accepts, 0 fraction bits."""
     if type_.dtype != "real":
         return type_
-    dtype = operator.input_spec(position).accepts[0]
+    dtype = "i64" if type_.partial else operator.input_spec(position).accepts[0]
     return Type(dtype, 0, type_.shape, type_.partial, bound=1 if dtype == "i64" else 0)
 
 
@@ -184,12 +184,13 @@ def evaluate_real(graph: Graph, inputs: Sequence[NDArray[Any]], labels: Sequence
     values: dict[Value, NDArray[Any]] = {p.value: p.data for p in graph.parameters}
     values.update(zip(graph.inputs, (np.asarray(x, dtype=np.float64) for x in inputs), strict=True))
     values.update(zip(graph.labels, (np.asarray(y) for y in labels), strict=False))
-    batch = len(inputs[0]) if inputs else 1
+    batched = ((values[v].shape, graph.types[v].batch_axis) for v in graph.inputs)
+    batch = next((shape[axis] for shape, axis in batched if axis is not None), 1)
     for node in graph.nodes if outputs is None else graph.reaching(outputs):
         if node.op == TOTAL:
             values[node.outputs[0]] = values[node.inputs[0]]
             continue
-        attributes = dict(node.attributes)
+        attributes = OPERATORS[node.op].at_batch(node.attributes, batch)
         made = OPERATORS[node.op].real(attributes, *(values[v] for v in node.inputs)) if node.inputs else np.float64(batch)
         for v, array in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True):
             values[v] = np.asarray(array)

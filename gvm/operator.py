@@ -192,7 +192,8 @@ class Operator(ABC):
     @staticmethod
     @abstractmethod
     def real(attributes: Attributes, *inputs: Reals) -> Reals | tuple[Reals, ...]:
-        """What the operator approximates, in float64. Batched inputs hold their examples."""
+        """What the operator approximates, in float64. Batched inputs hold their examples; the
+        attributes are those of ``at_batch``."""
 
     @staticmethod
     @abstractmethod
@@ -218,6 +219,14 @@ class Operator(ABC):
     def input_spec(cls, position: int) -> Input:
         """The declaration of an operand, the last one repeated for variadic operators."""
         return cls.inputs[min(position, len(cls.inputs) - 1)]
+
+    @staticmethod
+    def at_batch(attributes: Attributes, batch: int) -> Attributes:
+        """The attributes with the batch in place of -1 in a ``shape``: what ``real`` is given."""
+        shape = attributes.get("shape")
+        if not isinstance(shape, tuple):
+            return attributes
+        return {**attributes, "shape": tuple(batch if d == -1 else d for d in shape)}
 
     @classmethod
     def complete(cls, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:

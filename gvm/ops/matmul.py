@@ -66,11 +66,10 @@ class Matmul(Operator):
         a, b = node_inputs
         turned_a, turned_b = attributes["transpose_a"] == 1, attributes["transpose_b"] == 1
         delta_a = g.matmul(delta, b, transpose_b=0 if turned_b else 1)
-        left = _swap(g, a) if turned_a else a
-        delta_b = _delta_b(g, left, delta, len(g.shape(b)))
+        left, rank = _swap(g, a) if turned_a else a, len(g.shape(b))
         return (
             _swap(g, delta_a) if turned_a else delta_a,
-            _swap(g, delta_b) if turned_b else delta_b,
+            _summed(g, delta, left, rank) if turned_b else _summed(g, left, delta, rank),
         )
 
     @staticmethod
@@ -178,14 +177,14 @@ def _swap(g: Builder, value: Value) -> Value:
     return int(g.transpose(value, permutation=(*range(rank - 2), rank - 1, rank - 2)))
 
 
-def _delta_b(g: Builder, a: Value, delta: Value, rank: int) -> Value:
-    """The gradient of b [..., K, N] of this rank, from a [..., M, K] and delta [..., M, N]."""
+def _summed(g: Builder, left: Value, right: Value, rank: int) -> Value:
+    """The sum over m of left [..., m, p] times right [..., m, q], of the rank that b has."""
     if rank == 2:
-        return int(g.matmul_grad_weight(a, delta))
-    shape, shape_delta = g.shape(a), g.shape(delta)
+        return int(g.matmul_grad_weight(left, right))
+    shape, other = g.shape(left), g.shape(right)
     if shape[-2] != -1:
-        return int(g.matmul(a, delta, transpose_a=1))
-    # The batch is summed away within each of L: products [L..., B, K, N], then their sum.
-    columns = g.reshape(a, shape=(*shape, 1))
-    rows = g.reshape(delta, shape=(*shape_delta[:-1], 1, shape_delta[-1]))
+        return int(g.matmul(left, right, transpose_a=1))
+    # Within each of L, m is the batch: products [..., m, p, q], then their partial sum.
+    columns = g.reshape(left, shape=(*shape, 1))
+    rows = g.reshape(right, shape=(*other[:-1], 1, other[-1]))
     return int(g.reduce_sum(g.mul(columns, rows), axes=(rank - 2,), keepdims=0))
