@@ -1,0 +1,211 @@
+"""What importers share: constants with their names, and the forms that are built from several operators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvm.functions import BY_NAME
+from gvm.graph import Builder, Value
+
+__all__ = ["Constant", "Lowering", "Refusal", "same_padding"]
+
+
+class Refusal(Exception):
+    """A node has no translation, for the reason given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """An array that is known at import; ``trainable`` when it was a variable that training changes, or derives from one."""
+
+    data: NDArray[Any]
+    name: str
+    trainable: bool = False
+
+    def scalar(self) -> float | None:
+        """The value when there is one element, else None."""
+        return float(self.data.reshape(-1)[0]) if self.data.size == 1 else None
+
+    def derive(self, data: NDArray[Any], suffix: str = "") -> Constant:
+        """A constant computed from this one."""
+        return Constant(data, self.name + suffix, self.trainable)
+
+
+def same_padding(size: int, window: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Borders before and after one axis with which the output has ceil(size / stride) positions; the odd one comes after."""
+    positions = -(-size // stride)
+    total = max(0, (positions - 1) * stride + (window - 1) * dilation + 1 - size)
+    return total // 2, total - total // 2
+
+
+class Lowering:
+    """A graph under construction and the composite forms over it."""
+
+    def __init__(self) -> None:
+        self.g = Builder()
+        self.not_finite: dict[str, str] = {}
+        """Constants that hold NaN or infinity: name to a description of the first of them."""
+        self._parameters: dict[tuple[int, tuple[int, ...], bytes], Value] = {}
+        self._names: set[str] = set()
+        self._keep: list[Constant] = []
+
+    def parameter(self, constant: Constant, data: NDArray[Any] | None = None) -> Value:
+        """The parameter of a constant, or of what its data became by reshaping; asked twice, the same one."""
+        array = np.asarray(constant.data if data is None else data, dtype=np.float64)
+        key = (id(constant), array.shape, array.tobytes())
+        if key not in self._parameters:
+            wrong = np.argwhere(~np.isfinite(array))
+            if len(wrong):
+                at = tuple(int(i) for i in wrong[0])
+                self.not_finite[constant.name] = f"{array[at]} at {list(at)}, {len(wrong)} in all"
+                array = np.zeros_like(array)
+            self._parameters[key] = self.g.parameter(
+                self._unique(constant.name), array, trainable=constant.trainable
+            )
+            self._keep.append(constant)  # its id stays taken
+        return self._parameters[key]
+
+    def number(self, value: float, name: str = "number") -> Value:
+        """A scalar that training leaves alone."""
+        return self.parameter(Constant(np.asarray([value], dtype=np.float64), name))
+
+    def _unique(self, name: str) -> str:
+        unique, count = name, 0
+        while unique in self._names:
+            count += 1
+            unique = f"{name}_{count}"
+        self._names.add(unique)
+        return unique
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        return self.g.shape(value)
+
+    def unary(self, function: str, x: Value) -> Value:
+        return int(self.g.unary(x, function=BY_NAME[function].number))
+
+    def reshape(self, x: Value, shape: Sequence[int]) -> Value:
+        return x if tuple(shape) == self.shape(x) else int(self.g.reshape(x, shape=tuple(shape)))
+
+    def transpose(self, x: Value, permutation: Sequence[int]) -> Value:
+        """A transposition; one that undoes or follows another becomes one with it."""
+        permutation = tuple(permutation)
+        for node in reversed(self.g.nodes):
+            if x in node.outputs:
+                if node.op == "transpose":
+                    before = node.attributes["permutation"]
+                    assert isinstance(before, tuple)
+                    x, permutation = node.inputs[0], tuple(before[i] for i in permutation)
+                break
+        if permutation == tuple(range(len(permutation))):
+            return x
+        return int(self.g.transpose(x, permutation=permutation))
+
+    def bias(self, x: Value, constant: Constant) -> Value:
+        """x + constant, a bias of the last axis where it is one."""
+        shape = self.shape(x)
+        data = _trim(constant.data)
+        per_channel = data.ndim <= 1 or all(d == 1 for d in data.shape[:-1])
+        if (
+            len(shape) > 1
+            and data.ndim <= len(shape)
+            and per_channel
+            and (data.size == shape[-1] or not constant.trainable)
+        ):
+            return int(
+                self.g.bias_add(
+                    x, self.parameter(constant, np.broadcast_to(data.reshape(-1), (shape[-1],)))
+                )
+            )
+        return int(self.g.add(x, self.parameter(constant, data)))
+
+    def scale(self, x: Value, constant: Constant) -> Value:
+        """x * constant."""
+        if constant.scalar() == 1.0 and not constant.trainable:
+            return x
+        return int(self.g.mul(x, self.parameter(constant, _trim(constant.data))))
+
+    def scale_by(self, x: Value, factor: float, name: str) -> Value:
+        """x * factor; by the reciprocal of an integer, an exact division."""
+        if factor == 1.0:
+            return x
+        if (
+            0 < abs(factor) < 1
+            and abs(1 / factor) <= 2**31
+            and (1 / factor).is_integer()
+            and factor > 0
+        ):
+            return int(self.g.divide(x, divisor=int(1 / factor)))
+        return self.scale(x, Constant(np.asarray([factor]), name))
+
+    def shift_by(self, x: Value, amount: float, name: str) -> Value:
+        """x + amount."""
+        return self.bias(x, Constant(np.asarray([amount]), name))
+
+    def negative(self, x: Value) -> Value:
+        return int(self.g.mul(x, self.number(-1.0, "minus_one")))
+
+    def subtract_from(self, constant: Constant, x: Value) -> Value:
+        """constant - x."""
+        return int(self.g.sub(self.parameter(constant, _trim(constant.data)), x))
+
+    def relu6(self, x: Value, name: str) -> Value:
+        """min(max(x, 0), 6) = 6 - max(6 - max(x, 0), 0), exactly."""
+        return self.minimum(int(self.g.relu(x)), Constant(np.asarray([6.0]), f"{name}/limit"))
+
+    def minimum(self, x: Value, limit: Constant) -> Value:
+        """min(x, c) = c - max(c - x, 0)."""
+        return self.subtract_from(limit, int(self.g.relu(self.subtract_from(limit, x))))
+
+    def maximum(self, x: Value, limit: Constant) -> Value:
+        """max(x, c) = c + max(x - c, 0)."""
+        if limit.scalar() == 0.0 and not limit.trainable:
+            return int(self.g.relu(x))
+        c = self.parameter(limit, _trim(limit.data))
+        return int(self.g.add(self.g.relu(self.g.sub(x, c)), c))
+
+    def leaky_relu(self, x: Value, slope: float, name: str) -> Value:
+        """max(x, 0) + slope * min(x, 0) = slope * x + (1 - slope) * max(x, 0)."""
+        kept = self.scale(x, Constant(np.asarray([slope]), f"{name}/slope"))
+        added = self.scale(
+            int(self.g.relu(x)), Constant(np.asarray([1.0 - slope]), f"{name}/one_minus_slope")
+        )
+        return int(self.g.add(kept, added))
+
+    def elu(self, x: Value, name: str, alpha: float = 1.0, factor: float = 1.0) -> Value:
+        """factor * (max(x, 0) + alpha * (exp(min(x, 0)) - 1))."""
+        below = self.negative(int(self.g.relu(self.negative(x))))
+        tail = self.shift_by(self.unary("exp", below), -1.0, f"{name}/minus_one")
+        tail = self.scale(tail, Constant(np.asarray([alpha * factor]), f"{name}/alpha"))
+        return int(
+            self.g.add(
+                self.scale(int(self.g.relu(x)), Constant(np.asarray([factor]), f"{name}/factor")),
+                tail,
+            )
+        )
+
+    def mean(self, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
+        """The mean over axes that are not the batch."""
+        shape = self.shape(x)
+        count = math.prod(shape[a] for a in axes)
+        total = self.sum(x, axes, keepdims)
+        return total if count == 1 else int(self.g.divide(total, divisor=count))
+
+    def sum(self, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
+        return int(self.g.reduce_sum(x, axes=tuple(axes), keepdims=int(keepdims))) if axes else x
+
+    def max(self, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
+        return int(self.g.reduce_max(x, axes=tuple(axes), keepdims=int(keepdims))) if axes else x
+
+
+def _trim(data: NDArray[Any]) -> NDArray[Any]:
+    """Without leading dimensions of 1, which broadcasting does not need."""
+    shape = list(data.shape)
+    while shape and shape[0] == 1 and (len(shape) > 1):
+        shape.pop(0)
+    return data.reshape(shape) if shape else data.reshape(1)

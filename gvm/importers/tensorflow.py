@@ -1,0 +1,463 @@
+"""TensorFlow models of every kind become one frozen graph, and that becomes a real-valued :class:`gvm.graph.Graph`.
+
+This file finds the graph: sources, variables, functions, constants. ``tensorflow_nodes.py`` translates its nodes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gvm.errors import ImportModelError
+from gvm.importers import tensorflow_layout, tensorflow_math  # noqa: F401 (they register operators)
+from gvm.importers.fold import fold_affine
+from gvm.importers.lowering import Constant
+from gvm.importers.tensorflow_nodes import translate
+
+if TYPE_CHECKING:
+    from gvm.graph import Graph
+
+__all__ = ["load_tensorflow"]
+
+_CALLS = ("StatefulPartitionedCall", "PartitionedCall")
+_DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Where a constant of the frozen graph comes from."""
+
+    name: str
+    trainable: bool
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A graph without variables: placeholders ``inputs`` and tensors ``outputs`` by name.
+
+    ``variables`` says which constants were variables; None where the source no longer knows.
+    """
+
+    description: str
+    graph_def: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    variables: Mapping[str, Variable] | None
+
+
+def load_tensorflow(source: Any) -> Graph:
+    """The real-valued graph of a TensorFlow model, with the named outputs ``predict``.
+
+    ``source`` is a keras.Model (Sequential or functional), a tf.Module or loaded SavedModel with a serving signature, a
+    ConcreteFunction, a tf.function with an input signature, or a path: SavedModel directory, ``.keras``, ``.h5``, frozen ``.pb``.
+    The first axis of each input is the batch. Variables keep their names as parameters; batch normalisation is folded where
+    it follows a convolution or a dense layer, and then its parameters carry the names of gamma and beta.
+
+    Raises :class:`gvm.importers.UnsupportedModel` with every node that has no translation, and ImportModelError, its base, for
+    any other source at fault.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ImportModelError("TensorFlow is not installed: pip install 'gvm[tensorflow]'")
+    frozen = _inline(_freeze(source))
+    return fold_affine(translate(frozen.description, *_operations(frozen)))
+
+
+def _freeze(source: Any) -> Frozen:
+    import tensorflow as tf
+
+    if isinstance(source, (str, os.PathLike)):
+        return _freeze_path(Path(source))
+    if isinstance(source, tf.types.experimental.ConcreteFunction):
+        return _freeze_function(source, source.variables, "ConcreteFunction")
+    if isinstance(source, tf.types.experimental.PolymorphicFunction):
+        if source.input_signature is None:
+            raise ImportModelError(
+                "tf.function: an input_signature is needed, or pass a ConcreteFunction"
+            )
+        function = source.get_concrete_function()
+        return _freeze_function(function, function.variables, "tf.function")
+    if hasattr(source, "layers") and hasattr(source, "get_config"):
+        return _freeze_keras(source, f"model {source.name!r}")
+    if isinstance(source, tf.Module) or hasattr(source, "signatures"):
+        return _freeze_module(source)
+    raise ImportModelError(
+        f"source: a TensorFlow or Keras model or a path is needed, received {type(source).__name__}"
+    )
+
+
+def _freeze_path(path: Path) -> Frozen:
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise ImportModelError(
+                f"{path}: a folder must be a SavedModel, saved_model.pb is missing"
+            )
+        return _freeze_saved_model(path)
+    if not path.is_file():
+        raise ImportModelError(f"{path}: no such file or folder")
+    suffix = path.suffix.lower()
+    if suffix in (".keras", ".h5", ".hdf5"):
+        import keras
+
+        try:
+            model = keras.models.load_model(path, compile=False)
+        except Exception as error:  # Keras raises many types for a damaged or unknown file
+            raise ImportModelError(f"{path}: Keras cannot load it: {error}") from error
+        return _freeze_keras(model, str(path))
+    if suffix == ".pb":
+        return (
+            _freeze_saved_model(path.parent)
+            if path.name == "saved_model.pb"
+            else _freeze_graph_file(path)
+        )
+    raise ImportModelError(
+        f"{path}: the name must end in .keras, .h5, .hdf5 or .pb, received {suffix!r}"
+    )
+
+
+def _freeze_keras(model: Any, description: str) -> Frozen:
+    import tensorflow as tf
+
+    backend = _keras_backend(model)
+    if backend != "tensorflow":
+        raise ImportModelError(
+            f"{description}: Keras must run on TensorFlow, its backend is {backend!r} (set KERAS_BACKEND=tensorflow)"
+        )
+    try:
+        inputs = (
+            model.input if isinstance(getattr(model, "input", None), dict) else list(model.inputs)
+        )
+    except (AttributeError, TypeError, ValueError):
+        inputs = None
+    if not inputs:
+        raise ImportModelError(
+            f"{description}: the model has no inputs yet; build it, or pass a tf.function with an input_signature"
+        )
+
+    def specification(tensor: Any) -> Any:
+        if len(tensor.shape) == 0:
+            raise ImportModelError(
+                f"{description}: input {tensor.name!r} needs a batch axis, it is a scalar"
+            )
+        return tf.TensorSpec(
+            (None, *tensor.shape[1:]), tensor.dtype, name=tensor.name.split(":")[0]
+        )
+
+    if isinstance(inputs, list) and len(inputs) == 1:
+        inputs = inputs[0]
+    function = tf.function(lambda values: model(values, training=False))
+    concrete = function.get_concrete_function(tf.nest.map_structure(specification, inputs))
+    return _freeze_function(concrete, model.weights, description)
+
+
+def _keras_backend(model: Any) -> str:
+    keras = sys.modules.get("keras")
+    if keras is not None and isinstance(model, keras.Model):
+        return str(keras.backend.backend())
+    return "tensorflow"  # the older Keras knows no other
+
+
+def _freeze_module(module: Any) -> Frozen:
+    import tensorflow as tf
+
+    description = type(module).__name__
+    signatures = dict(getattr(module, "signatures", {}))
+    if signatures:
+        if _DEFAULT_SIGNATURE not in signatures and len(signatures) != 1:
+            raise ImportModelError(
+                f"{description}: signature {_DEFAULT_SIGNATURE!r} is needed, received {sorted(signatures)}"
+            )
+        function = signatures.get(_DEFAULT_SIGNATURE) or next(iter(signatures.values()))
+    else:
+        function = getattr(module, "__call__", None)  # noqa: B004
+        if (
+            not isinstance(function, tf.types.experimental.PolymorphicFunction)
+            or function.input_signature is None
+        ):
+            raise ImportModelError(
+                f"{description}: a serving signature, or __call__ as a tf.function with an input_signature, is needed"
+            )
+        function = function.get_concrete_function()
+    return _freeze_function(function, function.variables, description)
+
+
+def _freeze_function(function: Any, weights: Iterable[Any], description: str) -> Frozen:
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    known = {}
+    for weight in weights:
+        variable = getattr(weight, "value", weight)  # a Keras variable holds a tf.Variable
+        handle = getattr(variable if hasattr(variable, "handle") else weight, "handle", None)
+        name = getattr(weight, "path", None) or weight.name.split(":")[0]
+        known[id(handle)] = Variable(name, bool(weight.trainable))
+    captured = {
+        inner.op.name: known[id(outer)]
+        for outer, inner in function.graph.captures
+        if id(outer) in known
+    }
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    inputs = [t.name for t in frozen.inputs if t.dtype.is_floating or t.dtype.is_integer]
+    return Frozen(
+        description,
+        frozen.graph.as_graph_def(),
+        tuple(inputs),
+        tuple(t.name for t in frozen.outputs),
+        captured,
+    )
+
+
+def _freeze_saved_model(path: Path) -> Frozen:
+    """Through the first-version loader, which reads SavedModels of both versions whatever Python objects they held."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    stored = saved_model_pb2.SavedModel()
+    try:
+        stored.ParseFromString((path / "saved_model.pb").read_bytes())
+    except Exception as error:  # protobuf's DecodeError is not public under one name
+        raise ImportModelError(f"{path}: saved_model.pb is damaged: {error}") from error
+    serving = [m for m in stored.meta_graphs if "serve" in m.meta_info_def.tags]
+    if not serving:
+        raise ImportModelError(f"{path}: the SavedModel has no graph with the tag 'serve'")
+    meta = serving[0]
+    usable = {
+        name: s
+        for name, s in meta.signature_def.items()
+        if s.inputs and s.outputs and not name.startswith("__")
+    }
+    if _DEFAULT_SIGNATURE not in usable and len(usable) != 1:
+        raise ImportModelError(
+            f"{path}: signature {_DEFAULT_SIGNATURE!r} is needed, received {sorted(usable)}"
+        )
+    signature = usable.get(_DEFAULT_SIGNATURE) or next(iter(usable.values()))
+    inputs = {key: signature.inputs[key] for key in sorted(signature.inputs)}
+    outputs = [signature.outputs[key].name for key in sorted(signature.outputs)]
+
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+        try:
+            tf.compat.v1.saved_model.load(session, list(meta.meta_info_def.tags), str(path))
+            nodes = [name.split(":")[0] for name in outputs]
+            graph_def = tf.compat.v1.graph_util.convert_variables_to_constants(
+                session, graph.as_graph_def(), nodes
+            )
+        except (tf.errors.OpError, OSError, ValueError) as error:
+            raise ImportModelError(f"{path}: TensorFlow cannot load it: {error}") from error
+        trainable = {v.op.name for v in tf.compat.v1.trainable_variables()}
+    names = {
+        n.variable.name: n.variable.trainable
+        for n in meta.object_graph_def.nodes
+        if n.HasField("variable")
+    }
+    names.update((name, True) for name in trainable)
+    variables = {
+        n.name: Variable(n.name, names[n.name])
+        for n in graph_def.node
+        if n.op == "Const" and n.name in names
+    }
+    placeholders = _as_placeholders(graph_def, inputs, str(path))
+    return Frozen(str(path), graph_def, placeholders, tuple(outputs), variables)
+
+
+def _as_placeholders(
+    graph_def: Any, inputs: Mapping[str, Any], description: str
+) -> tuple[str, ...]:
+    """Cuts the graph at a signature's inputs, which may be any tensors: each producing node becomes a placeholder."""
+    nodes = {node.name: node for node in graph_def.node}
+    names = []
+    for key, information in inputs.items():
+        name, _, index = information.name.partition(":")
+        if name not in nodes:
+            continue  # an input that no output depends on
+        if index not in ("", "0"):
+            raise ImportModelError(
+                f"{description}: input {key!r} must be the first output of a node, received {information.name!r}"
+            )
+        node = nodes[name]
+        node.Clear()
+        node.name, node.op = name, "Placeholder"
+        node.attr["dtype"].type = information.dtype
+        node.attr["shape"].shape.CopyFrom(information.tensor_shape)
+        names.append(f"{name}:0")
+    return tuple(names)
+
+
+def _freeze_graph_file(path: Path) -> Frozen:
+    import tensorflow as tf
+
+    graph_def = tf.compat.v1.GraphDef()
+    try:
+        graph_def.ParseFromString(path.read_bytes())
+    except Exception as error:  # protobuf's DecodeError is not public under one name
+        raise ImportModelError(f"{path}: not a frozen graph: {error}") from error
+    read = {_node_of(name) for node in graph_def.node for name in node.input}
+    inputs = [f"{n.name}:0" for n in graph_def.node if n.op == "Placeholder"]
+    ends = [
+        n
+        for n in graph_def.node
+        if n.name not in read and n.op not in ("Const", "NoOp", "Assert", "Placeholder")
+    ]
+    if not inputs or not ends:
+        raise ImportModelError(
+            f"{path}: not a frozen graph: it has {len(inputs)} placeholders and {len(ends)} outputs"
+        )
+    variables = [
+        n.name for n in graph_def.node if n.op in ("VarHandleOp", "VariableV2", "Variable")
+    ]
+    if variables:
+        raise ImportModelError(
+            f"{path}: the graph is not frozen, it has variables: {', '.join(variables[:5])}"
+        )
+    return Frozen(str(path), graph_def, tuple(inputs), tuple(f"{n.name}:0" for n in ends), None)
+
+
+def _node_of(name: str) -> str:
+    return name.lstrip("^").split(":")[0]
+
+
+def _inline(frozen: Frozen) -> Frozen:
+    """Replaces calls of functions by their bodies, also of those that were to be compiled as a whole."""
+    if not any(node.op in _CALLS for node in frozen.graph_def.node):
+        return frozen
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    graph_def = type(frozen.graph_def)()
+    graph_def.CopyFrom(frozen.graph_def)
+    bodies = [function.node_def for function in graph_def.library.function]
+    renamed = {f.signature.name: f"{f.signature.name}_inlined" for f in graph_def.library.function}
+    for function in graph_def.library.function:
+        function.signature.name = renamed[function.signature.name]
+        for attribute in ("_XlaMustCompile", "_noinline"):
+            function.attr.pop(attribute, None)
+    for nodes in (graph_def.node, *bodies):
+        for node in nodes:
+            node.attr.pop("_XlaMustCompile", None)
+            for value in node.attr.values():
+                calls = (
+                    [value.func]
+                    if value.HasField("func")
+                    else value.list.func
+                    if value.HasField("list")
+                    else []
+                )
+                for called in calls:
+                    called.name = renamed.get(called.name, called.name)
+    wrapped = tf.compat.v1.wrap_function(
+        lambda: tf.graph_util.import_graph_def(graph_def, name=""), []
+    )
+    tensor = wrapped.graph.get_tensor_by_name
+    pruned = wrapped.prune(
+        [tensor(name) for name in frozen.inputs], [tensor(name) for name in frozen.outputs]
+    )
+    flat = convert_variables_to_constants_v2(pruned, lower_control_flow=False)
+    outputs = tuple(t.name for t in flat.outputs)
+    return Frozen(
+        frozen.description, flat.graph.as_graph_def(), frozen.inputs, outputs, frozen.variables
+    )
+
+
+def _operations(frozen: Frozen) -> tuple[list[Any], list[Any], dict[str, Constant]]:
+    """Input tensors, output tensors, and the constant tensors by name: every node whose inputs are constants is evaluated."""
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(frozen.graph_def, name="")
+    inputs = [graph.get_tensor_by_name(name) for name in frozen.inputs]
+    outputs = [graph.get_tensor_by_name(name) for name in frozen.outputs]
+    return inputs, outputs, _constants(graph, inputs, outputs, frozen.variables)
+
+
+def _constants(
+    graph: Any,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    variables: Mapping[str, Variable] | None,
+) -> dict[str, Constant]:
+    import tensorflow as tf
+
+    fixed: dict[
+        str, frozenset[Variable]
+    ] = {}  # variables that each constant operation derives from
+    names: dict[str, str] = {}  # of the constants that are a variable and nothing else
+    given = {t.op.name for t in inputs}
+    for op in graph.get_operations():  # in the order of creation, so after their inputs
+        if op.name in given or not op.outputs or not _is_pure(op):
+            continue
+        if op.type == "PlaceholderWithDefault" and op.inputs[0].op.name not in fixed:
+            continue
+        if any(t.op.name not in fixed for t in op.inputs):
+            continue
+        sources: set[Variable] = set().union(*(fixed[t.op.name] for t in op.inputs))
+        own = _variable_of(op, variables)
+        if own is not None:
+            sources, names[op.name] = {own}, own.name
+        elif op.type in ("Identity", "Cast") and op.inputs[0].op.name in names:
+            names[op.name] = names[op.inputs[0].op.name]
+        fixed[op.name] = frozenset(sources)
+
+    wanted = {
+        t.name: t
+        for op in graph.get_operations()
+        if op.name not in fixed
+        for t in op.inputs
+        if t.op.name in fixed
+    }
+    wanted.update((t.name, t) for t in outputs if t.op.name in fixed)
+    if not wanted:
+        return {}
+    with tf.compat.v1.Session(graph=graph) as session:
+        arrays = session.run(list(wanted.values()))
+    found: dict[str, Constant] = {}
+    shared: dict[
+        tuple[str, str], Constant
+    ] = {}  # a variable that is read several times stays one parameter
+    for tensor, array in zip(wanted.values(), arrays, strict=True):
+        sources = fixed[tensor.op.name]
+        name = names.get(tensor.op.name)
+        constant = Constant(
+            np.asarray(array),
+            name or _derived_name(tensor.op.name, sources),
+            any(v.trainable for v in sources),
+        )
+        if name is not None:
+            constant = shared.setdefault((name, tensor.dtype.name), constant)
+        found[tensor.name] = constant
+    return found
+
+
+def _is_pure(op: Any) -> bool:
+    if op.type in _CALLS or op.type in (
+        "Placeholder",
+        "If",
+        "While",
+        "StatelessIf",
+        "StatelessWhile",
+    ):
+        return False
+    return not op.op_def.is_stateful and all(t.dtype.base_dtype == t.dtype for t in op.outputs)
+
+
+def _variable_of(op: Any, variables: Mapping[str, Variable] | None) -> Variable | None:
+    if op.type != "Const":
+        return None
+    if variables is not None:
+        return variables.get(op.name)
+    tensor = op.outputs[0]  # a frozen file: any floating-point array may have been trained
+    return Variable(op.name, True) if tensor.dtype.is_floating and tensor.shape.rank else None
+
+
+def _derived_name(node: str, sources: frozenset[Variable]) -> str:
+    """A constant worked out of variables is named after the one that shifts, else the one that scales, else its node."""
+    for part in ("beta", "moving_mean", "gamma", "moving_variance"):
+        for source in sorted(v.name for v in sources):
+            if source.rsplit("/", 1)[-1] == part:
+                return source
+    return sorted(sources, key=lambda v: v.name)[0].name if len(sources) == 1 else node
