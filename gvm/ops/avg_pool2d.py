@@ -140,7 +140,7 @@ class AvgPool2d(Operator):
         yield from pooling_invalid(types)
         yield Invalid(
             "numerator",
-            (i32(-32, -1, 4096, 4096, 1),),
+            (i32(-32, 1, 4096, 4096, 1),),
             {"window": (4096, 4096), "dtype": 2, "fraction_bits": 47},
             "unproved_bound",
             "numerator",
