@@ -83,10 +83,24 @@ class Graph:
         return tuple(reversed(kept))
 
 
-def infer(op: str, types: Sequence[Type], attributes: Mapping[str, AttributeValue], max_batch: int = 1 << 20, node: int = -1) -> tuple[Type, ...]:
+def infer(
+    op: str,
+    types: Sequence[Type],
+    attributes: Mapping[str, AttributeValue],
+    max_batch: int = 1 << 20,
+    node: int = -1,
+) -> tuple[Type, ...]:
     """Output types of a node, as the core derives them. Raises :class:`gvm.errors.ProgramError` with the core's message."""
     operator = OPERATORS[op]
-    return tuple(_core.infer(operator.opcode, list(types), list(operator.complete(attributes).values()), max_batch, node))
+    return tuple(
+        _core.infer(
+            operator.opcode,
+            list(types),
+            list(operator.complete(attributes).values()),
+            max_batch,
+            node,
+        )
+    )
 
 
 class Builder:
@@ -110,26 +124,43 @@ class Builder:
             self.names[value] = name
         return value
 
-    def input(self, name: str, shape: Sequence[int], dtype: str = "real", fraction_bits: int = 0) -> Value:
+    def input(
+        self, name: str, shape: Sequence[int], dtype: str = "real", fraction_bits: int = 0
+    ) -> Value:
         """A graph input; its batch axis is -1."""
         value = self._add(Type(dtype, fraction_bits, tuple(shape)), name)
         self.inputs.append(value)
         return value
 
-    def label(self, name: str, shape: Sequence[int], dtype: str = "i32", fraction_bits: int = 0) -> Value:
+    def label(
+        self, name: str, shape: Sequence[int], dtype: str = "i32", fraction_bits: int = 0
+    ) -> Value:
         """What the loss compares with; its batch axis is -1."""
         value = self._add(Type(dtype, fraction_bits, tuple(shape)), name)
         self.labels.append(value)
         return value
 
-    def parameter(self, name: str, data: NDArray[Any], dtype: str = "real", fraction_bits: int = 0, trainable: bool = True) -> Value:
+    def parameter(
+        self,
+        name: str,
+        data: NDArray[Any],
+        dtype: str = "real",
+        fraction_bits: int = 0,
+        trainable: bool = True,
+    ) -> Value:
         """A parameter with its initial values (float64 when real)."""
         array = np.asarray(data, dtype=np.float64 if dtype == "real" else np.int64)
         value = self._add(Type(dtype, fraction_bits, tuple(array.shape)), name)
         self.parameters.append(Parameter(value, name, array, trainable))
         return value
 
-    def node(self, op: str, inputs: Sequence[Value], attributes: Mapping[str, AttributeValue] | None = None, name: str = "") -> tuple[Value, ...]:
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[Value],
+        attributes: Mapping[str, AttributeValue] | None = None,
+        name: str = "",
+    ) -> tuple[Value, ...]:
         """Adds one node and returns its outputs; the core judges it."""
         operator = OPERATORS[op]
         complete = operator.complete(attributes or {})
@@ -168,7 +199,15 @@ class Builder:
     def graph(self, **outputs: Sequence[Value]) -> Graph:
         """The frozen graph, with more named outputs."""
         named = self.outputs | {k: tuple(v) for k, v in outputs.items()}
-        return Graph(tuple(self.types), tuple(self.nodes), tuple(self.inputs), tuple(self.labels), tuple(self.parameters), named, dict(self.names))
+        return Graph(
+            tuple(self.types),
+            tuple(self.nodes),
+            tuple(self.inputs),
+            tuple(self.labels),
+            tuple(self.parameters),
+            named,
+            dict(self.names),
+        )
 
 
 def _stand_in(operator: Any, position: int, type_: Type) -> Type:
@@ -179,7 +218,12 @@ def _stand_in(operator: Any, position: int, type_: Type) -> Type:
     return Type(dtype, 0, type_.shape, type_.partial, bound=1 if dtype == "i64" else 0)
 
 
-def evaluate_real(graph: Graph, inputs: Sequence[NDArray[Any]], labels: Sequence[NDArray[Any]] = (), outputs: Sequence[Value] | None = None) -> dict[Value, NDArray[Any]]:
+def evaluate_real(
+    graph: Graph,
+    inputs: Sequence[NDArray[Any]],
+    labels: Sequence[NDArray[Any]] = (),
+    outputs: Sequence[Value] | None = None,
+) -> dict[Value, NDArray[Any]]:
     """Every value of a real-valued graph in float64, each operator by its ``real()``: for calibration and tests, above the trust boundary."""
     values: dict[Value, NDArray[Any]] = {p.value: p.data for p in graph.parameters}
     values.update(zip(graph.inputs, (np.asarray(x, dtype=np.float64) for x in inputs), strict=True))
@@ -191,7 +235,13 @@ def evaluate_real(graph: Graph, inputs: Sequence[NDArray[Any]], labels: Sequence
             values[node.outputs[0]] = values[node.inputs[0]]
             continue
         attributes = OPERATORS[node.op].at_batch(node.attributes, batch)
-        made = OPERATORS[node.op].real(attributes, *(values[v] for v in node.inputs)) if node.inputs else np.float64(batch)
-        for v, array in zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True):
+        made = (
+            OPERATORS[node.op].real(attributes, *(values[v] for v in node.inputs))
+            if node.inputs
+            else np.float64(batch)
+        )
+        for v, array in zip(
+            node.outputs, made if isinstance(made, tuple) else (made,), strict=True
+        ):
             values[v] = np.asarray(array)
     return values

@@ -63,7 +63,11 @@ def fraction_bits_attribute() -> Attribute:
 def rounding_attribute(default: int = 0) -> Attribute:
     """How a result is rounded: to nearest, or stochastically with the Philox purpose of this number."""
     return Attribute(
-        "rounding", 0, 4, "0 = nearest, half to even; else stochastic with this Philox purpose", default=default
+        "rounding",
+        0,
+        4,
+        "0 = nearest, half to even; else stochastic with this Philox purpose",
+        default=default,
     )
 
 
@@ -89,7 +93,9 @@ class Execution:
         """Row-major index in the logical tensor, with the global batch index, of each local element (numerics section 3)."""
         axis = type_.batch_axis
         if axis is None:
-            return np.arange(int(np.prod(type_.shape, dtype=np.int64)), dtype=np.int64).reshape(type_.shape)
+            return np.arange(int(np.prod(type_.shape, dtype=np.int64)), dtype=np.int64).reshape(
+                type_.shape
+            )
         whole = tuple(self.batch if d == -1 else d for d in type_.shape)
         index = np.arange(int(np.prod(whole, dtype=np.int64)), dtype=np.int64).reshape(whole)
         return index.take(np.arange(self.offset, self.offset + self.local), axis=axis)
@@ -197,11 +203,19 @@ class Operator(ABC):
 
     @staticmethod
     @abstractmethod
-    def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers | tuple[Integers, ...]:
+    def reference(
+        execution: Execution, attributes: Attributes, *inputs: Integers
+    ) -> Integers | tuple[Integers, ...]:
         """What the operator is: plain exact integers, no blocking."""
 
     @staticmethod
-    def gradient(g: Builder, node_inputs: Sequence[Value], output: Value, attributes: Attributes, delta: Value) -> Sequence[Value | None]:
+    def gradient(
+        g: Builder,
+        node_inputs: Sequence[Value],
+        output: Value,
+        attributes: Attributes,
+        delta: Value,
+    ) -> Sequence[Value | None]:
         """The real-valued gradient of each input, as nodes added to ``g``; None where there is none."""
         raise NotImplementedError
 
@@ -239,7 +253,9 @@ class Operator(ABC):
             value = given.get(attribute.name, attribute.default)
             if value is None:
                 raise ValueError(f"{cls.name}: attribute {attribute.name!r} must be given")
-            done[attribute.name] = tuple(int(v) for v in value) if isinstance(value, tuple | list) else int(value)
+            done[attribute.name] = (
+                tuple(int(v) for v in value) if isinstance(value, tuple | list) else int(value)
+            )
         return done
 
 

@@ -14,7 +14,13 @@ RANGE: dict[str, tuple[int, int]] = {
     "u8": (0, 255),
     "bool": (0, 1),
 }
-NUMPY: dict[str, str] = {"i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8", "bool": "uint8"}
+NUMPY: dict[str, str] = {
+    "i16": "int16",
+    "i32": "int32",
+    "i64": "int64",
+    "u8": "uint8",
+    "bool": "uint8",
+}
 MAX_ELEMENTS = 2**42
 """A tensor has at most this many elements (numerics section 3)."""
 BATCH = -1

@@ -12,7 +12,12 @@ def _load() -> dict[str, type[Operator]]:
     found: dict[str, type[Operator]] = {}
     for module in pkgutil.iter_modules(__path__):
         for item in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
-            if isinstance(item, type) and issubclass(item, Operator) and item is not Operator and item.__module__.endswith("." + module.name):
+            if (
+                isinstance(item, type)
+                and issubclass(item, Operator)
+                and item is not Operator
+                and item.__module__.endswith("." + module.name)
+            ):
                 if item.name != module.name:
                     raise ImportError(f"gvm/ops/{module.name}.py declares {item.name!r}")
                 found[item.name] = item

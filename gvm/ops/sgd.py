@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gvm.operator import Attribute, Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals, rounding_attribute
+from gvm.operator import (
+    Attribute,
+    Attributes,
+    Case,
+    Execution,
+    Input,
+    Integers,
+    Invalid,
+    Operator,
+    Reals,
+    rounding_attribute,
+)
 from gvm.types import i16, i32, i64
 
 
@@ -52,24 +63,77 @@ class Sgd(Operator):
         e = of_w.fraction_bits - of_gradient.fraction_bits - int(attributes["exponent"])  # type: ignore[arg-type]
         divisor = int(count) << max(0, -e)
         numerator = w * divisor - gradient * (int(attributes["multiplier"]) << max(0, e))  # type: ignore[arg-type]
-        return execution.quotient(np.asarray(numerator, dtype=object), divisor, execution.output_types[0], int(attributes["rounding"]))  # type: ignore[arg-type]
+        return execution.quotient(
+            np.asarray(numerator, dtype=object),
+            divisor,
+            execution.output_types[0],
+            int(attributes["rounding"]),
+        )  # type: ignore[arg-type]
 
     @staticmethod
     def cases() -> Iterator[Case]:
         rate = {"multiplier": 16384, "exponent": 15, "rounding": 0}
         # rate 1/2, four examples: 1.0 - 0.5·8.0/4 = 0.0 and 1.0 + 0.5·1.0/4 = 1.125.
-        yield Case("by hand", (i32(3, 2), i64(3, 2, bound=1 << 40), i64(0)), rate, ([8, 8], [64, -8], 4), ([0, 9],))
-        yield Case("no examples", (i16(3, 2), i64(3, 2, bound=1 << 40), i64(0)), rate, ([8, 7], [64, -8], 0), ([8, 7],))
+        yield Case(
+            "by hand",
+            (i32(3, 2), i64(3, 2, bound=1 << 40), i64(0)),
+            rate,
+            ([8, 8], [64, -8], 4),
+            ([0, 9],),
+        )
+        yield Case(
+            "no examples",
+            (i16(3, 2), i64(3, 2, bound=1 << 40), i64(0)),
+            rate,
+            ([8, 7], [64, -8], 0),
+            ([8, 7],),
+        )
         for rounding in range(5):
             for w in (i32(28, 5, 7), i16(12, 5, 7)):
                 for gradient, exponent in ((30, 18), (5, 10), (47, 30), (0, -10)):
                     given = {"multiplier": 26214, "exponent": exponent, "rounding": rounding}
-                    yield Case(f"{w.dtype} F{gradient} k{exponent} r{rounding}", (w, i64(gradient, 5, 7, bound=1 << 62), i64(0)), given, low=1, high=100)
-                    yield Case(f"small {w.dtype} F{gradient} k{exponent} r{rounding}", (w, i64(gradient, 5, 7, bound=1 << 30), i64(0)), given, low=1, high=100)
+                    yield Case(
+                        f"{w.dtype} F{gradient} k{exponent} r{rounding}",
+                        (w, i64(gradient, 5, 7, bound=1 << 62), i64(0)),
+                        given,
+                        low=1,
+                        high=100,
+                    )
+                    yield Case(
+                        f"small {w.dtype} F{gradient} k{exponent} r{rounding}",
+                        (w, i64(gradient, 5, 7, bound=1 << 30), i64(0)),
+                        given,
+                        low=1,
+                        high=100,
+                    )
 
     @staticmethod
     def invalid() -> Iterator[Invalid]:
-        yield Invalid("rate", (i32(8, 4), i64(8, 4), i64(0)), {"multiplier": 1, "exponent": 0, "rounding": 3}, "bad_attribute", "multiplier must be in [16384, 32767], received 1")
-        yield Invalid("shape", (i32(8, 4), i64(8, 5), i64(0)), {"multiplier": 16384, "exponent": 0, "rounding": 3}, "bad_shape", "same shape")
-        yield Invalid("partial", (i32(8, 4), i64(8, 4, partial=True), i64(0)), {"multiplier": 16384, "exponent": 0, "rounding": 3}, "bad_batch", "shared")
-        yield Invalid("scale", (i32(-32, 4), i64(47, 4), i64(0)), {"multiplier": 16384, "exponent": 10, "rounding": 3}, "bad_type", "[-60, 40]")
+        yield Invalid(
+            "rate",
+            (i32(8, 4), i64(8, 4), i64(0)),
+            {"multiplier": 1, "exponent": 0, "rounding": 3},
+            "bad_attribute",
+            "multiplier must be in [16384, 32767], received 1",
+        )
+        yield Invalid(
+            "shape",
+            (i32(8, 4), i64(8, 5), i64(0)),
+            {"multiplier": 16384, "exponent": 0, "rounding": 3},
+            "bad_shape",
+            "same shape",
+        )
+        yield Invalid(
+            "partial",
+            (i32(8, 4), i64(8, 4, partial=True), i64(0)),
+            {"multiplier": 16384, "exponent": 0, "rounding": 3},
+            "bad_batch",
+            "shared",
+        )
+        yield Invalid(
+            "scale",
+            (i32(-32, 4), i64(47, 4), i64(0)),
+            {"multiplier": 16384, "exponent": 10, "rounding": 3},
+            "bad_type",
+            "[-60, 40]",
+        )

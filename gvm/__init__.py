@@ -1,0 +1,49 @@
+"""gvm: training and evaluating neural networks as facts that anyone can recompute."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gvm.api import from_tensorflow, load
+    from gvm.errors import GvmError, HostError, ImportModelError, ProgramError
+    from gvm.loss import Loss
+    from gvm.model import Model, backends
+    from gvm.optimizers import SGD
+    from gvm.quantize import Formats
+
+__all__ = [
+    "SGD",
+    "Formats",
+    "GvmError",
+    "HostError",
+    "ImportModelError",
+    "Loss",
+    "Model",
+    "ProgramError",
+    "backends",
+    "from_tensorflow",
+    "load",
+]
+
+_HOME = {
+    "SGD": "optimizers",
+    "Formats": "quantize",
+    "GvmError": "errors",
+    "HostError": "errors",
+    "ImportModelError": "errors",
+    "Loss": "loss",
+    "Model": "model",
+    "ProgramError": "errors",
+    "backends": "model",
+    "from_tensorflow": "api",
+    "load": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: the declarations of operators need no compiled core.
+    if name not in _HOME:
+        raise AttributeError(f"module 'gvm' has no attribute {name!r}")
+    return getattr(import_module(f"gvm.{_HOME[name]}"), name)

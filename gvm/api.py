@@ -1,0 +1,43 @@
+"""The functions that ``import gvm`` gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gvm.model import Model
+from gvm.program import MAX_BATCH
+from gvm.quantize import Formats
+
+
+def from_tensorflow(
+    source: Any,
+    calibration: NDArray[Any] | Sequence[NDArray[Any]],
+    loss: str | None = None,
+    labels: NDArray[Any] | None = None,
+    formats: str | Formats | None = None,
+    max_batch: int = MAX_BATCH,
+    progress: bool | None = None,
+) -> Model:
+    """A DModel from TensorFlow: a keras.Model, tf.Module, ConcreteFunction, or the path of a SavedModel, .keras, .h5 or frozen .pb.
+
+    ``calibration``: real inputs, batch first, from which every format is chosen; ``labels`` (classes or targets) for the formats of
+    the backward pass, drawn where none are given. ``loss``: "softmax_cross_entropy" or "mean_squared_error"; without one the model
+    only runs. ``formats``: None (chosen per tensor) or "<IL,FL>", the uniform format of the seed literature.
+
+    Raises :class:`gvm.ImportModelError` with everything that cannot be imported.
+    """
+    from gvm.importers.tensorflow import load_tensorflow
+
+    graph = load_tensorflow(source)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
+    about = {"source": os.path.basename(os.path.normpath(str(name)))}
+    return Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Reads a .dmodel file."""
+    return Model.load(path)

@@ -1,0 +1,111 @@
+"""Reverse-mode differentiation of a real-valued graph. The rules live with their operators (``Operator.gradient``)."""
+
+from __future__ import annotations
+
+from gvm.errors import ImportModelError
+from gvm.graph import Builder, Graph, Node, Value
+from gvm.ops import OPERATORS
+
+LOSSES = ("softmax_cross_entropy", "mean_squared_error")
+
+
+def with_loss(graph: Graph, loss: str) -> Graph:
+    """The graph with labels, loss and gradients: outputs ``loss`` (partial total, count and, for classifiers, correct) and ``grad``
+    (the totals of the loss, then one gradient per trainable parameter, in order).
+
+    A final softmax stays in ``predict``; the loss reads its logits. Raises ImportModelError for a graph that the loss does not fit.
+    """
+    if loss not in LOSSES:
+        raise ImportModelError(f"loss must be one of {', '.join(LOSSES)}, received {loss!r}")
+    if len(graph.outputs["predict"]) != 1:
+        raise ImportModelError(
+            f"a loss needs a model with one output, received {len(graph.outputs['predict'])}"
+        )
+    g = Builder(graph)
+    (output,) = graph.outputs["predict"]
+    g.stage = "loss"
+    if loss == "softmax_cross_entropy":
+        final = graph.producer().get(output)
+        read = final.inputs[0] if final is not None and final.op == "softmax" else output
+        if len(g.shape(read)) != 2:
+            raise ImportModelError(
+                f"softmax_cross_entropy: logits must have shape (batch, classes), received {g.shape(read)}"
+            )
+        labels = g.label("labels", (-1,))
+        each = g.softmax_cross_entropy(read, labels)
+        hits = [g.reduce_sum(g.argmax_correct(read, labels), axes=(0,), keepdims=0)]
+        g.stage = "backward"
+        seed = g.softmax_cross_entropy_grad(read, labels)
+    else:
+        read = output
+        labels = g.label("labels", g.shape(read), dtype="real")
+        each, hits = g.mean_squared_error(read, labels), []
+        g.stage = "backward"
+        seed = g.mean_squared_error_grad(read, labels)
+    g.stage = "loss"
+    sums = (g.reduce_sum(each, axes=(0,), keepdims=0), g.example_count(), *hits)
+    g.stage = "backward"
+    gradients = differentiate(g, graph, {read: seed})
+    totals = [g.total(v) for v in sums]
+    for parameter in graph.parameters:
+        if not parameter.trainable:
+            continue
+        gradient = gradients.get(parameter.value)
+        if gradient is None:
+            raise ImportModelError(f"parameter {parameter.name!r} does not influence the loss")
+        if not g.types[gradient].partial:
+            raise ImportModelError(
+                f"parameter {parameter.name!r}: its gradient is not a sum over examples, which training needs"
+            )
+        totals.append(g.total(gradient))
+    return g.graph(loss=sums, grad=totals)
+
+
+def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict[Value, Value]:
+    """Adds to ``g``, which continues ``forward``, the gradients of what ``seeds`` (value -> its gradient) stand for.
+
+    Returns the gradient of every parameter that has one. At the limits of a rounded result the gradient is dropped where the
+    step would push further out (numerics section 2): ``convert_grad`` nodes, the identity in real numbers.
+    """
+    deltas: dict[Value, list[Value]] = {v: [d] for v, d in seeds.items()}
+    varies = _depends_on_parameters(forward)
+    consumers = forward.consumers()
+    for node in reversed(forward.nodes):
+        arrived = [v for v in node.outputs if v in deltas]
+        if not arrived:
+            continue
+        (output,) = node.outputs
+        delta = _sum(g, deltas.pop(output))
+        operator = OPERATORS[node.op]
+        if operator.result in ("exact", "rounds") and output not in seeds:
+            delta = g.convert_grad(_limits(output, consumers), delta)
+        for value, gradient in zip(
+            node.inputs,
+            operator.gradient(g, node.inputs, output, node.attributes, delta),
+            strict=True,
+        ):
+            if gradient is not None and value in varies:
+                deltas.setdefault(value, []).append(gradient)
+    return {p.value: _sum(g, deltas[p.value]) for p in forward.parameters if p.value in deltas}
+
+
+def _limits(output: Value, consumers: dict[Value, list[Node]]) -> Value:
+    """The value whose limits gate the gradient of ``output``. Behind a relu that alone reads it, the relu's result says the same:
+    it is at the maximum together with its input, and where it is 0 the gradient is 0 already."""
+    readers = consumers.get(output, [])
+    return readers[0].outputs[0] if len(readers) == 1 and readers[0].op == "relu" else output
+
+
+def _sum(g: Builder, deltas: list[Value]) -> Value:
+    total = deltas[0]
+    for delta in deltas[1:]:
+        total = g.add(total, delta)
+    return total
+
+
+def _depends_on_parameters(graph: Graph) -> set[Value]:
+    found = {p.value for p in graph.parameters if p.trainable}
+    for node in graph.nodes:
+        if found.intersection(node.inputs):
+            found.update(node.outputs)
+    return found

@@ -1,0 +1,543 @@
+"""A DModel: a program with its parameters. It runs, evaluates, trains, saves and loads; every result is an exact integer underneath."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvm import _core, cbor
+from gvm.autodiff import with_loss
+from gvm.errors import GvmError, ProgramError
+from gvm.files import write_bytes
+from gvm.graph import Graph
+from gvm.loss import Loss
+from gvm.optimizers import SGD
+from gvm.program import (
+    MAX_BATCH,
+    ParameterInfo,
+    Program,
+    compile_graph,
+    decode,
+    steps_of,
+    with_optimizer,
+    with_profile,
+)
+from gvm.quantize import Formats, calibrate, draw_labels, integers, quantize
+from gvm.progress import progress_bar
+from gvm.train import History, Plan, TrainingState, batches, train
+from gvm.types import NUMPY, Type
+
+INPUTS, LABELS, PARAMETERS, STATE, OUTPUTS, TOTALS = range(6)
+PREDICT, LOSS, GRAD, APPLY = range(4)
+FUNCTIONS = ("predict", "loss", "grad", "apply")
+RUN_BATCH = 256
+"""Examples that run and evaluate take at a time unless told otherwise: it moves no bit."""
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class IntegerTensor:
+    """Exact integers and what they stand for: value = integers·2^-fraction_bits."""
+
+    integers: Array
+    fraction_bits: int
+
+    def real(self) -> Array:
+        """The values: float32 where that is exact (16-bit results), float64 else."""
+        exact = np.ldexp(self.integers.astype(np.float64), -self.fraction_bits)
+        return exact.astype(np.float32) if self.integers.dtype == np.int16 else exact
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Exact cost of a function for one batch size, known before anything runs and equal on every machine."""
+
+    nodes: int
+    multiply_adds: int
+    bytes_moved: int
+    peak_bytes: int
+
+
+class Model:
+    """A program, its parameters, and where training stands.
+
+    Made by :func:`gvm.from_tensorflow`, :func:`gvm.load` and :meth:`from_graph`.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        parameters: bytes,
+        state: bytes = b"",
+        training: TrainingState | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.program = program
+        self.bytes = program.encode()
+        self._native = _core.Program(self.bytes)
+        self.parameters = parameters
+        self.state = state
+        self.training = training
+        self.info = dict(info or {})
+        self._parameters_id = self._native.parameters_id(parameters)
+        self._sessions: dict[tuple[int, int], Any] = {}
+
+    # -- making
+
+    @staticmethod
+    def from_graph(
+        graph: Graph,
+        calibration: Array | Sequence[Array],
+        loss: str | None = None,
+        labels: Array | None = None,
+        formats: str | Formats | None = None,
+        max_batch: int = MAX_BATCH,
+        progress: bool | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> Model:
+        """Quantises a real-valued graph. ``calibration``: inputs (batch first) from which formats are chosen; ``labels`` for the
+        backward pass, drawn where none are given."""
+        chosen = formats if isinstance(formats, Formats) else Formats.parse(formats)
+        inputs = [
+            np.asarray(a)
+            for a in (calibration if isinstance(calibration, list | tuple) else [calibration])
+        ]
+        _check_calibration(graph, inputs)
+        whole = graph if loss is None else with_loss(graph, loss)
+        if loss is None and chosen.weight_headroom:
+            chosen = replace(chosen, weight_headroom=0)
+        given = (
+            []
+            if loss is None
+            else (
+                [np.asarray(labels)] if labels is not None else draw_labels(whole, len(inputs[0]))
+            )
+        )
+        steps = -(-len(inputs[0]) // 64)
+        with progress_bar(steps, "calibration", progress) as advance:
+            ranges = calibrate(
+                whole,
+                inputs,
+                given,
+                progress=lambda done, count: advance(f"{done} of {count} examples"),
+            )
+        quantized = quantize(whole, ranges, chosen)
+        program = compile_graph(quantized.graph, quantized.narrow_bits, max_batch=max_batch)
+        native = _core.Program(program.encode())
+        data = bytearray(native.info()["parameter_bytes"])
+        for (type_, offset, _), parameter in zip(
+            native.tensors(PARAMETERS), quantized.graph.parameters, strict=True
+        ):
+            raw = parameter.data.astype(np.dtype(NUMPY[type_.dtype]).newbyteorder("<")).tobytes()
+            data[offset : offset + len(raw)] = raw
+        return Model(program, bytes(data), info={"loss": loss or "", **(info or {})})
+
+    # -- identity and cost
+
+    @property
+    def graph_id(self) -> str:
+        """BLAKE3 of inference and loss, in hex."""
+        return str(self._native.info()["graph_id"].hex())
+
+    @property
+    def train_id(self) -> str:
+        """BLAKE3 of the whole program with gradient and optimizer, in hex; empty for a model without a loss."""
+        return str(self._native.info()["train_id"].hex()) if self.program.grad is not None else ""
+
+    @property
+    def parameters_id(self) -> str:
+        """BLAKE3 of the parameters, in hex."""
+        return str(self._parameters_id.hex())
+
+    @property
+    def cost(self) -> Cost:
+        """Exact cost of inference for one example."""
+        return self.cost_of("predict", 1)
+
+    def cost_of(self, function: str, batch: int) -> Cost:
+        """Exact cost of predict, loss, grad or apply for a batch."""
+        return Cost(**self._native.cost(FUNCTIONS.index(function), batch))
+
+    # -- execution
+
+    def session(self, backend: str | None = None, threads: int | None = None) -> Any:
+        """A session with this model's parameters, kept for the next call with the same options."""
+        key = (backend_level(backend), threads or 0)
+        if key not in self._sessions:
+            made = _core.Session(self._native, key[1], key[0])
+            made.write(PARAMETERS, self.parameters)
+            self._sessions[key] = made
+        return self._sessions[key]
+
+    def run(
+        self,
+        x: Array | Sequence[Array],
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """Outputs for inputs of real values (batch first), as real values: one array, or a tuple for several outputs."""
+        results = self._run(x, backend, threads, batch_size, progress)
+        values = tuple(r.real() for r in results)
+        return values[0] if len(values) == 1 else values
+
+    def run_integers(
+        self,
+        x: Array | Sequence[Array],
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        progress: bool | None = None,
+    ) -> Any:
+        """The exact integers of every output with their format: one IntegerTensor, or a tuple."""
+        results = self._run(x, backend, threads, batch_size, progress)
+        return results[0] if len(results) == 1 else results
+
+    def _run(
+        self,
+        x: Array | Sequence[Array],
+        backend: str | None,
+        threads: int | None,
+        batch_size: int | None,
+        progress: bool | None,
+    ) -> tuple[IntegerTensor, ...]:
+        inputs = self.quantized_inputs(x)
+        session = self.session(backend, threads)
+        types = [t for t, _, _ in self._native.tensors(OUTPUTS)]
+        parts: list[list[Array]] = [[] for _ in types]
+        chunks = list(batches(len(inputs[0]), self._batch(batch_size)))
+        with progress_bar(
+            len(chunks), "running", progress if len(chunks) > 1 else False
+        ) as advance:
+            for part in chunks:
+                for kept, made in zip(
+                    parts, session.predict([a[part] for a in inputs]), strict=True
+                ):
+                    kept.append(made)
+                advance("")
+        return tuple(
+            IntegerTensor(
+                np.concatenate(p, axis=t.batch_axis or 0) if t.batch_axis is not None else p[0],
+                t.fraction_bits,
+            )
+            for p, t in zip(parts, types, strict=True)
+        )
+
+    def evaluate(
+        self,
+        x: Array | Sequence[Array],
+        labels: Array,
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        progress: bool | None = None,
+    ) -> Loss:
+        """The exact loss, rounded to nearest everywhere: the same integer on every machine, for every batch size."""
+        if self.program.loss is None:
+            raise GvmError("the model has no loss: import it with loss=... to evaluate it")
+        inputs, targets = self.quantized_inputs(x), self.quantized_labels(labels)
+        if len(inputs[0]) != len(targets[0]):
+            raise ProgramError(f"evaluate: {len(inputs[0])} inputs but {len(targets[0])} labels")
+        session = self.session(backend, threads)
+        chunks = list(batches(len(inputs[0]), self._batch(batch_size)))
+        sums = []
+        with progress_bar(
+            len(chunks), "evaluating", progress if len(chunks) > 1 else False
+        ) as advance:
+            for part in chunks:
+                sums.append(
+                    Loss(*session.loss([a[part] for a in inputs], [a[part] for a in targets]))
+                )
+                advance("")
+        return Loss.sum(sums)
+
+    def train(
+        self,
+        x: Array | Sequence[Array],
+        labels: Array,
+        *,
+        optimizer: SGD | None = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        seed: int = 0,
+        workers: int = 1,
+        validation: tuple[Array, Array] | None = None,
+        patience: int | None = None,
+        profile: str | None = None,
+        rounding: str = "stochastic",
+        resume: bool = False,
+        micro_batch: int | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
+        progress: bool | None = None,
+    ) -> History:
+        """Trains in fixed point; the model's parameters and training state advance. Returns the history.
+
+        ``profile``: "w32" (default) keeps weights with 16 more bits than operators see; "w16" stores them as the seeds do.
+        ``resume``: go on where this model's training stands, up to ``epochs`` in all; else a run begins with these parameters.
+        ``workers``, ``micro_batch``, ``backend`` and ``threads`` move no bit of the result.
+        """
+        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("workers", workers)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, received {value}")
+        if self.program.grad is None:
+            raise GvmError("the model has no loss: import it with loss=... to train it")
+        if micro_batch is not None and micro_batch < 1:
+            raise ValueError(f"micro_batch must be at least 1, received {micro_batch}")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed must be in [0, 2^64), received {seed}")
+        if batch_size > self.program.max_batch:
+            raise ValueError(
+                f"batch_size must be at most the program's max_batch {self.program.max_batch}, received {batch_size}"
+            )
+        inputs, targets = self.quantized_inputs(x), self.quantized_labels(labels)
+        if len(inputs[0]) != len(targets[0]):
+            raise ProgramError(f"train: {len(inputs[0])} inputs but {len(targets[0])} labels")
+        program, parameters, state, start = self._training_start(
+            optimizer, profile, rounding, resume, seed
+        )
+        checked = None
+        if validation is not None:
+            checked = (self.quantized_inputs(validation[0]), self.quantized_labels(validation[1]))
+        plan = Plan(
+            epochs,
+            batch_size,
+            seed if not resume else start.seed,
+            workers,
+            micro_batch,
+            threads or 0,
+            backend_level(backend),
+        )
+        parameters, state, training, history = train(
+            self,
+            program,
+            inputs,
+            targets,
+            parameters,
+            state,
+            start,
+            plan,
+            checked,
+            patience,
+            progress,
+        )
+        self.__init__(program, parameters, state, training, self.info)  # type: ignore[misc]
+        return history
+
+    def _training_start(
+        self, optimizer: SGD | None, profile: str | None, rounding: str, resume: bool, seed: int
+    ) -> tuple[Program, bytes, bytes, TrainingState]:
+        if resume and self.training is not None:
+            if (
+                optimizer is not None
+                and with_optimizer(self.program, optimizer, rounding).encode() != self.bytes
+            ):
+                raise GvmError(
+                    "resume: the model stands in a run with another optimizer or rounding"
+                )
+            return self.program, self.parameters, self.state, self.training
+        narrowed = with_profile(self.program, profile or ("w16" if self._is_narrow() else "w32"))
+        program = with_optimizer(narrowed.rounded(rounding), optimizer or SGD(), rounding)
+        parameters = convert_parameters(
+            self.parameters, self._native.tensors(PARAMETERS), program.parameters
+        )
+        native = _core.Program(program.encode())
+        return program, parameters, bytes(native.info()["state_bytes"]), TrainingState(seed, 0, 0)
+
+    def _is_narrow(self) -> bool:
+        return any(
+            p.trainable and t.dtype == "i16"
+            for p, t in zip(self.program.info, self.program.parameters, strict=True)
+        )
+
+    # -- data in and out
+
+    def quantized_inputs(self, x: Array | Sequence[Array]) -> list[Array]:
+        """Real inputs as the integers that the program declares: scaled, rounded half to even, clamped."""
+        arrays = list(x) if isinstance(x, list | tuple) else [x]
+        return self._quantized(arrays, INPUTS, "input")
+
+    def quantized_labels(self, y: Array) -> list[Array]:
+        """Labels as the program declares them: class numbers, or real targets at their format."""
+        return self._quantized([y], LABELS, "label")
+
+    def _quantized(self, arrays: Sequence[Any], section: int, what: str) -> list[Array]:
+        types: list[Type] = [t for t, _, _ in self._native.tensors(section)]
+        if len(arrays) != len(types):
+            raise ProgramError(f"{what}s: expected {len(types)}, received {len(arrays)}")
+        return [
+            _quantize_array(a, t, f"{what} {i}")
+            for i, (a, t) in enumerate(zip(arrays, types, strict=True))
+        ]
+
+    def _batch(self, size: int | None) -> int:
+        if size is not None and size < 1:
+            raise ValueError(f"batch_size must be at least 1, received {size}")
+        return min(size or RUN_BATCH, self.program.max_batch)
+
+    def parameter_arrays(self) -> dict[str, IntegerTensor]:
+        """Every parameter by name, as exact integers."""
+        made = {}
+        for (type_, offset, _), p in zip(
+            self._native.tensors(PARAMETERS), self.program.info, strict=True
+        ):
+            dtype = np.dtype(NUMPY[type_.dtype]).newbyteorder("<")
+            flat = np.frombuffer(
+                self.parameters,
+                dtype=dtype,
+                count=int(np.prod(type_.shape, dtype=np.int64)),
+                offset=offset,
+            )
+            made[p.name] = IntegerTensor(
+                flat.reshape(type_.shape).astype(dtype.newbyteorder("=")), type_.fraction_bits
+            )
+        return made
+
+    def clamp_report(self, session: Any, program: Program | None = None) -> dict[str, int]:
+        """Elements that rounding has clamped in a session, by node."""
+        report = {}
+        of = program or self.program
+        for index, name in enumerate(FUNCTIONS):
+            function = getattr(of, name)
+            if function is None:
+                continue
+            for i, (step, count) in enumerate(
+                zip(steps_of(function), session.clamps(index), strict=True)
+            ):
+                if count:
+                    report[f"{name}, node {i} ({step.name})"] = count
+        return report
+
+    # -- files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a .dmodel: whole or not at all."""
+        info = {
+            "parameters": [
+                [p.name, p.trainable, p.narrow_bits, p.gradient] for p in self.program.info
+            ],
+            "count_total": self.program.count_total,
+            "training": None if self.training is None else self.training.encoded(),
+            "about": {k: v for k, v in self.info.items() if isinstance(v, str | int)},
+        }
+        write_bytes(
+            path, _core.write_file(self.bytes, self.parameters, self.state, cbor.encode(info))
+        )
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Model:
+        """Reads a .dmodel; what is not exactly one is refused with a ProgramError that names the file."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise GvmError(f"{os.fspath(path)}: {error.strerror}") from error
+        try:
+            program, parameters, state, info = _core.parse_file(data)
+            _core.Program(program)
+            body = _checked_info(info)
+            parsed = decode(
+                program, [ParameterInfo(*row) for row in body["parameters"]], body["count_total"]
+            )
+            training = None if body["training"] is None else TrainingState.decoded(body["training"])
+            return Model(parsed, parameters, state, training, body["about"])
+        except ProgramError as error:
+            raise ProgramError(f"{os.fspath(path)}: {error}", error.status, error.name) from error
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ProgramError(
+                f"{os.fspath(path)}: its info section is not one of this version: {error}"
+            ) from error
+
+
+def _checked_info(info: bytes) -> dict[str, Any]:
+    body = cbor.decode(info)
+    if not isinstance(body, dict):
+        raise ValueError("not a map")
+    return body
+
+
+def convert_parameters(
+    data: bytes, old: Sequence[tuple[Type, int, int]], new: Sequence[Type]
+) -> bytes:
+    """A parameter buffer at other formats: rounded half to even, clamped."""
+    if all(o == n for (o, _, _), n in zip(old, new, strict=True)):
+        return data
+    out = bytearray()
+    for (o, offset, _), n in zip(old, new, strict=True):
+        dtype = np.dtype(NUMPY[o.dtype]).newbyteorder("<")
+        values = np.frombuffer(
+            data, dtype=dtype, count=int(np.prod(o.shape, dtype=np.int64)), offset=offset
+        )
+        # Exact in float64: 32-bit integers times a power of two.
+        moved = integers(
+            np.ldexp(values.astype(np.float64), -o.fraction_bits), n.dtype, n.fraction_bits
+        )
+        raw = moved.astype(np.dtype(NUMPY[n.dtype]).newbyteorder("<")).tobytes()
+        out += raw + bytes(-len(raw) % 64)
+    return bytes(out)
+
+
+def backend_level(backend: str | None) -> int:
+    """The CPU level of a backend name: cpu (the best here, capped by GVM_CPU), or cpu-scalar, cpu-avx2, cpu-avx512."""
+    if backend in (None, "cpu"):
+        return -1
+    names = backends()
+    if backend not in names:
+        raise GvmError(f"backend must be one of {', '.join(names)}, received {backend!r}")
+    return _core.CPU_LEVELS.index(backend.removeprefix("cpu-"))
+
+
+def backends() -> tuple[str, ...]:
+    """What this machine can execute on; the first is the default."""
+    return ("cpu", *(f"cpu-{_core.CPU_LEVELS[level]}" for level in _core.cpu_levels()))
+
+
+def _quantize_array(array: Any, type_: Type, what: str) -> Array:
+    given = np.asarray(array)
+    if given.ndim != len(type_.shape) or any(
+        d not in (-1, n) for d, n in zip(type_.shape, given.shape, strict=False)
+    ):
+        raise ProgramError(
+            f"{what}: expected shape {tuple('batch' if d == -1 else d for d in type_.shape)}, received {given.shape}"
+        )
+    if given.shape[type_.batch_axis or 0] == 0:
+        raise ProgramError(f"{what}: at least one example, received none")
+    if given.dtype.kind not in "biuf":
+        raise ProgramError(f"{what}: expected numbers, received {given.dtype}")
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise ProgramError(f"{what}: values must be finite, received NaN or infinity")
+    if (
+        type_.dtype == "i32"
+        and type_.fraction_bits == 0
+        and given.dtype.kind == "f"
+        and (given != np.rint(given)).any()
+    ):
+        raise ProgramError(f"{what}: expected whole numbers, received fractions")
+    made = integers(given, type_.dtype, type_.fraction_bits)
+    return np.ascontiguousarray(made.astype(NUMPY[type_.dtype]))
+
+
+def _check_calibration(graph: Graph, inputs: Sequence[Array]) -> None:
+    if len(inputs) != len(graph.inputs):
+        raise GvmError(f"calibration: expected {len(graph.inputs)} arrays, received {len(inputs)}")
+    for i, (array, v) in enumerate(zip(inputs, graph.inputs, strict=True)):
+        shape = graph.types[v].shape
+        if (
+            array.ndim != len(shape)
+            or any(d not in (-1, n) for d, n in zip(shape, array.shape, strict=False))
+            or len(array) == 0
+        ):
+            raise GvmError(
+                f"calibration {i}: expected shape {tuple('batch' if d == -1 else d for d in shape)}, received {array.shape}"
+            )
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise GvmError(f"calibration {i}: values must be finite numbers")

@@ -1,0 +1,402 @@
+"""Programs: the functions of a model as canonical bytes (docs/program.md).
+
+The bytes are read and judged by the core alone; this file writes them, and rewrites what it wrote: another optimizer, another profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from gvm import _core, cbor
+from gvm.errors import GvmError
+from gvm.graph import TOTAL, Graph, Node, Value
+from gvm.operator import AttributeValue
+from gvm.ops import BY_OPCODE, OPERATORS
+from gvm.optimizers import SGD
+from gvm.types import DTYPES, Type
+
+Profile = Literal["w32", "w16"]
+PROFILES: tuple[Profile, ...] = ("w32", "w16")
+ROUNDINGS = {"forward": 1, "backward": 2, "loss": 0, "view": 0}
+"""Philox purpose of a node's rounding in training, by stage. Views of weights are always nearest."""
+MAX_BATCH = 4096
+MORE_VELOCITY_BITS = 4
+"""Fraction bits of an i16 velocity beyond those of its weights (numerics section 8)."""
+DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node of a function: operator, values read and attributes in schema order."""
+
+    opcode: int
+    inputs: tuple[int, ...]
+    attributes: tuple[AttributeValue, ...]
+
+    @property
+    def name(self) -> str:
+        """The operator's name."""
+        return BY_OPCODE[self.opcode].name
+
+    def nearest(self) -> Step:
+        """The step with its rounding to nearest."""
+        names = [a.name for a in BY_OPCODE[self.opcode].attributes]
+        return replace(
+            self,
+            attributes=tuple(
+                0 if n == "rounding" else a for n, a in zip(names, self.attributes, strict=True)
+            ),
+        )
+
+    def encoded(self) -> list[Any]:
+        """The node in program bytes."""
+        return [
+            self.opcode,
+            list(self.inputs),
+            [list(a) if isinstance(a, tuple) else a for a in self.attributes],
+        ]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps up to a reduce, and the values it sums over all shards."""
+
+    steps: tuple[Step, ...]
+    reduce: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Function:
+    """Values are numbered: ``given`` first, then each step's outputs, then a segment's totals."""
+
+    given: int
+    segments: tuple[Segment, ...]
+    outputs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ParameterInfo:
+    """What training knows of a parameter beyond its type."""
+
+    name: str
+    trainable: bool
+    narrow_bits: int
+    """Fraction bits in profile w16."""
+    gradient: int | None = None
+    """Which total is its gradient."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program before it is bytes."""
+
+    max_batch: int
+    inputs: tuple[Type, ...]
+    labels: tuple[Type, ...]
+    parameters: tuple[Type, ...]
+    predict: Function
+    loss: Function | None = None
+    grad: Function | None = None
+    apply: Function | None = None
+    state: tuple[Type, ...] = ()
+    info: tuple[ParameterInfo, ...] = ()
+    count_total: int = 1
+    names: Mapping[str, Any] = field(default_factory=dict)
+
+    def rounded(self, rounding: str) -> Program:
+        """The program whose grad rounds "stochastic" or "nearest". Only views of weights are nearest in either."""
+        if rounding not in ("stochastic", "nearest"):
+            raise ValueError(f"rounding must be stochastic or nearest, received {rounding!r}")
+        if rounding == "stochastic" or self.grad is None:
+            return self
+        return replace(
+            self,
+            grad=replace(
+                self.grad,
+                segments=tuple(
+                    replace(g, steps=tuple(s.nearest() for s in g.steps))
+                    for g in self.grad.segments
+                ),
+            ),
+        )
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        body: dict[str, Any] = {
+            "semantics": _core.SEMANTICS_VERSION,
+            "max_batch": self.max_batch,
+            "inputs": [_encode_type(t) for t in self.inputs],
+            "labels": [_encode_type(t) for t in self.labels],
+            "parameters": [_encode_type(t) for t in self.parameters],
+            "predict": _encode_function(self.predict),
+            "loss": _encode_function(self.loss),
+        }
+        if self.grad is not None:
+            body["grad"] = [
+                {"nodes": [s.encoded() for s in g.steps], "reduce": list(g.reduce)}
+                for g in self.grad.segments
+            ]
+            body["apply"] = _encode_function(self.apply)
+            body["state"] = [_encode_type(t) for t in self.state]
+        return cbor.encode(body)
+
+
+def decode(data: bytes, info: Sequence[ParameterInfo], count_total: int) -> Program:
+    """The program of bytes that the core has accepted."""
+    body = cbor.decode(data)
+    inputs, labels, parameters, state = (
+        tuple(_decode_type(t) for t in body.get(k, []))
+        for k in ("inputs", "labels", "parameters", "state")
+    )
+    predict = _decode_function(body["predict"], len(inputs) + len(parameters))
+    given = len(inputs) + len(labels) + len(parameters)
+    loss = None if body["loss"] is None else _decode_function(body["loss"], given)
+    grad = apply = None
+    if "grad" in body:
+        segments = tuple(
+            Segment(tuple(_decode_step(s) for s in g["nodes"]), tuple(g["reduce"]))
+            for g in body["grad"]
+        )
+        grad = Function(given, segments)
+        totals = sum(len(g.reduce) for g in segments)
+        apply = (
+            None
+            if body["apply"] is None
+            else _decode_function(body["apply"], len(parameters) + len(state) + totals)
+        )
+    return Program(
+        body["max_batch"],
+        inputs,
+        labels,
+        parameters,
+        predict,
+        loss,
+        grad,
+        apply,
+        state,
+        tuple(info),
+        count_total,
+    )
+
+
+def compile_graph(
+    graph: Graph, narrow_bits: Mapping[Value, int], max_batch: int = MAX_BATCH
+) -> Program:
+    """The program of an integer graph: predict, and loss and grad (stochastic rounding) where the graph has them."""
+    parameters = tuple(p.value for p in graph.parameters)
+    predict = _extract(graph, (*graph.inputs, *parameters), graph.outputs["predict"], {})
+    program = Program(
+        max_batch,
+        tuple(graph.types[v] for v in graph.inputs),
+        tuple(graph.types[v] for v in graph.labels),
+        tuple(graph.types[v] for v in parameters),
+        predict,
+        info=tuple(
+            ParameterInfo(
+                p.name, p.trainable, narrow_bits.get(p.value, graph.types[p.value].fraction_bits)
+            )
+            for p in graph.parameters
+        ),
+    )
+    if "loss" not in graph.outputs:
+        return program
+    given = (*graph.inputs, *graph.labels, *parameters)
+    loss = _extract(graph, given, graph.outputs["loss"], {})
+    grad, totals = _segments(graph, given, graph.outputs["grad"], ROUNDINGS)
+    trained = iter(totals[len(graph.outputs["loss"]) :])
+    info = tuple(replace(p, gradient=next(trained)) if p.trainable else p for p in program.info)
+    return replace(program, loss=loss, grad=grad, info=info, count_total=totals[1])
+
+
+def with_optimizer(program: Program, optimizer: SGD, rounding: str = "stochastic") -> Program:
+    """The program with ``apply`` and its state for an optimizer."""
+    if program.grad is None:
+        raise GvmError("the model has no loss: import it with loss=... to train it")
+    trained = [i for i, p in enumerate(program.info) if p.gradient is not None]
+    state = tuple(
+        _velocity(program.parameters[i])
+        for i in trained
+        for _ in range(optimizer.state_per_parameter)
+    )
+    name, attributes = optimizer.attributes(rounding == "stochastic")
+    operator = OPERATORS[name]
+    ordered = tuple(operator.complete(attributes).values())
+    parameters, totals = len(program.parameters), sum(len(s.reduce) for s in program.grad.segments)
+    given = parameters + len(state) + totals
+    first_total = parameters + len(state)
+    steps: list[Step] = []
+    outputs = list(range(parameters + len(state)))
+    produced = given
+    for k, i in enumerate(trained):
+        gradient = program.info[i].gradient
+        assert gradient is not None
+        of_state = [parameters + k] if optimizer.state_per_parameter else []
+        steps.append(
+            Step(
+                operator.opcode,
+                (i, *of_state, first_total + gradient, first_total + program.count_total),
+                ordered,
+            )
+        )
+        outputs[i] = produced
+        for j, s in enumerate(of_state):
+            outputs[s] = produced + 1 + j
+        produced += operator.outputs
+    apply = Function(given, (Segment(tuple(steps)),), tuple(outputs))
+    return replace(program, apply=apply, state=state)
+
+
+def with_profile(program: Program, profile: str) -> Program:
+    """The program with parameters stored as the profile says: w32, or the seeds' w16, where operators read them directly."""
+    if profile not in PROFILES:
+        raise ValueError(f"profile must be one of {', '.join(PROFILES)}, received {profile!r}")
+    if profile == "w32" or all(t.dtype == "i16" for t in program.parameters):
+        if profile == "w32" and any(
+            p.trainable and t.dtype == "i16"
+            for p, t in zip(program.info, program.parameters, strict=True)
+        ):
+            raise GvmError("the model was trained in profile w16; import it again for w32")
+        return program
+    parameters = tuple(
+        Type("i16", p.narrow_bits, t.shape) if t.dtype == "i32" else t
+        for t, p in zip(program.parameters, program.info, strict=True)
+    )
+    first = {
+        "predict": len(program.inputs),
+        "loss": len(program.inputs) + len(program.labels),
+        "grad": len(program.inputs) + len(program.labels),
+    }
+
+    def narrowed(function: Function | None, name: str) -> Function | None:
+        return (
+            None
+            if function is None
+            else _without_views(function, range(first[name], first[name] + len(parameters)))
+        )
+
+    predict = narrowed(program.predict, "predict")
+    assert predict is not None
+    return replace(
+        program,
+        parameters=parameters,
+        predict=predict,
+        loss=narrowed(program.loss, "loss"),
+        grad=narrowed(program.grad, "grad"),
+        apply=None,
+        state=(),
+    )
+
+
+def _velocity(parameter: Type) -> Type:
+    more = MORE_VELOCITY_BITS if parameter.dtype == "i16" else 0
+    return Type(parameter.dtype, min(47, parameter.fraction_bits + more), parameter.shape)
+
+
+def _without_views(function: Function, parameters: range) -> Function:
+    """The function with every convert of a parameter replaced by the parameter."""
+    convert = OPERATORS["convert"].opcode
+    renamed = list(range(function.given))
+    old = new = function.given
+    segments = []
+    for segment in function.segments:
+        steps = []
+        for step in segment.steps:
+            outputs = BY_OPCODE[step.opcode].outputs
+            if step.opcode == convert and step.inputs[0] in parameters:
+                renamed.append(step.inputs[0])
+            else:
+                steps.append(replace(step, inputs=tuple(renamed[v] for v in step.inputs)))
+                renamed.extend(range(new, new + outputs))
+                new += outputs
+            old += outputs
+        reduce = tuple(renamed[v] for v in segment.reduce)
+        renamed.extend(range(new, new + len(reduce)))
+        new += len(reduce)
+        segments.append(Segment(tuple(steps), reduce))
+    return Function(function.given, tuple(segments), tuple(renamed[v] for v in function.outputs))
+
+
+def _step(node: Node, number: Mapping[Value, int], roundings: Mapping[str, int]) -> Step:
+    attributes = dict(node.attributes)
+    if "rounding" in attributes:
+        attributes["rounding"] = roundings.get(node.stage, 0)
+    return Step(
+        OPERATORS[node.op].opcode, tuple(number[v] for v in node.inputs), tuple(attributes.values())
+    )
+
+
+def _extract(
+    graph: Graph, given: Sequence[Value], outputs: Sequence[Value], roundings: Mapping[str, int]
+) -> Function:
+    number = {v: i for i, v in enumerate(given)}
+    steps = []
+    for node in graph.reaching(outputs):
+        steps.append(_step(node, number, roundings))
+        for v in node.outputs:
+            number[v] = len(number)
+    return Function(len(given), (Segment(tuple(steps)),), tuple(number[v] for v in outputs))
+
+
+def _segments(
+    graph: Graph, given: Sequence[Value], totals: Sequence[Value], roundings: Mapping[str, int]
+) -> tuple[Function, list[int]]:
+    """Nodes in segments, each as early as its inputs allow, and which total each wanted value is."""
+    nodes = graph.reaching(totals)
+    ready: dict[Value, int] = dict.fromkeys(given, 0)
+    stages: dict[int, list[Node]] = {}
+    reduces: dict[int, list[Node]] = {}
+    for node in nodes:
+        at = max((ready[v] for v in node.inputs), default=0)
+        (reduces if node.op == TOTAL else stages).setdefault(at, []).append(node)
+        for v in node.outputs:
+            ready[v] = at + (1 if node.op == TOTAL else 0)
+    number = {v: i for i, v in enumerate(given)}
+    order: dict[Value, int] = {}
+    segments = []
+    for at in range(max(reduces) + 1):
+        steps = []
+        for node in stages.get(at, []):
+            steps.append(_step(node, number, roundings))
+            for v in node.outputs:
+                number[v] = len(number)
+        # In the order in which the caller wants them: loss first, then gradients.
+        sums = sorted(
+            reduces.get(at, []),
+            key=lambda n: totals.index(n.outputs[0]) if n.outputs[0] in totals else -1,
+        )
+        segments.append(Segment(tuple(steps), tuple(number[n.inputs[0]] for n in sums)))
+        for node in sums:
+            order[node.outputs[0]] = len(order)
+            number[node.outputs[0]] = len(number)
+    return Function(len(given), tuple(segments)), [order[v] for v in totals]
+
+
+def _encode_type(t: Type) -> list[Any]:
+    return [DTYPES[t.dtype], t.fraction_bits, list(t.shape)]
+
+
+def _decode_type(t: Sequence[Any]) -> Type:
+    return Type(DTYPE_NAMES[t[0]], t[1], tuple(t[2]))
+
+
+def _encode_function(f: Function | None) -> dict[str, Any] | None:
+    if f is None:
+        return None
+    return {"nodes": [s.encoded() for g in f.segments for s in g.steps], "outputs": list(f.outputs)}
+
+
+def _decode_step(s: Sequence[Any]) -> Step:
+    return Step(s[0], tuple(s[1]), tuple(tuple(a) if isinstance(a, list) else a for a in s[2]))
+
+
+def _decode_function(f: Mapping[str, Any], given: int) -> Function:
+    return Function(
+        given, (Segment(tuple(_decode_step(s) for s in f["nodes"])),), tuple(f["outputs"])
+    )
+
+
+def steps_of(function: Function | None) -> Iterable[Step]:
+    """All steps of a function in program order."""
+    return () if function is None else (s for g in function.segments for s in g.steps)

@@ -1,0 +1,299 @@
+"""Training: the loop over epochs and steps. Every step is a fact: its totals are exact sums, its rounding is drawn from (seed, step)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvm import _core, cbor
+from gvm.errors import GvmError
+from gvm.files import write_bytes
+from gvm.loss import Loss
+from gvm.progress import progress_bar
+from gvm.program import Program
+from gvm.random import permutation
+from gvm.shards import ShardRunner, split
+
+if TYPE_CHECKING:
+    from gvm.model import Model
+
+Arrays = Sequence[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave: exact sums over its steps (rounded as in training), and the loss on the validation data."""
+
+    epoch: int
+    steps: int
+    total: int
+    """Sum of the training loss, 24 fraction bits."""
+    count: int
+    correct: int
+    validation: Loss | None = None
+    seconds: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss."""
+        return self.total / 2**24 / max(1, self.count)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of training examples classified correctly while they were trained on."""
+        return self.correct / max(1, self.count)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands: with the parameters and the optimizer's state, all that the next step depends on."""
+
+    seed: int
+    step: int
+    epoch: int
+    epochs: tuple[Epoch, ...] = ()
+
+    def encoded(self) -> dict[str, Any]:
+        """As canonical values; what is measured (seconds) stays out."""
+        return {
+            "seed": self.seed,
+            "step": self.step,
+            "epoch": self.epoch,
+            "history": [
+                [
+                    e.epoch,
+                    e.steps,
+                    e.total,
+                    e.count,
+                    e.correct,
+                    None if e.validation is None else list(e.validation.integers),
+                ]
+                for e in self.epochs
+            ],
+        }
+
+    @staticmethod
+    def decoded(body: dict[str, Any]) -> TrainingState:
+        """The inverse of ``encoded``."""
+        epochs = tuple(
+            Epoch(*row[:5], validation=None if row[5] is None else Loss(*row[5]))
+            for row in body["history"]
+        )
+        return TrainingState(body["seed"], body["step"], body["epoch"], epochs)
+
+
+@dataclass
+class History:
+    """The course of a run."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    train_id: str = ""
+    parameters_id: str = ""
+    state_id: str = ""
+    steps: int = 0
+    clamped: dict[str, int] = field(default_factory=dict)
+    """Elements that rounding clamped in the run, by node of ``grad`` and ``apply``; nodes without any are left out."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per epoch, for tables."""
+        return [
+            {
+                "epoch": e.epoch,
+                "loss": e.loss,
+                "accuracy": e.accuracy,
+                "loss_total": e.total,
+                "count": e.count,
+                "correct": e.correct,
+                "validation_loss": None if e.validation is None else float(e.validation),
+                "validation_accuracy": None if e.validation is None else e.validation.accuracy,
+                "validation_total": None if e.validation is None else e.validation.total,
+                "seconds": round(e.seconds, 3),
+            }
+            for e in self.epochs
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes .json (ids and rows) or .csv (rows), by the name; whole or not at all."""
+        name = os.fspath(path)
+        if name.endswith(".csv"):
+            out = StringIO()
+            writer = csv.DictWriter(
+                out, fieldnames=list(self.rows()[0]) if self.epochs else ["epoch"]
+            )
+            writer.writeheader()
+            writer.writerows(self.rows())
+            write_bytes(path, out.getvalue().encode())
+        elif name.endswith(".json"):
+            ids = {k: v for k, v in asdict(self).items() if k != "epochs"}
+            write_bytes(
+                path, (json.dumps({**ids, "epochs": self.rows()}, indent=1) + "\n").encode()
+            )
+        else:
+            raise GvmError(f"a history is saved as .json or .csv, received {name!r}")
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draws loss and accuracy per epoch as PNG or SVG, by the name."""
+        from gvm.plots import plot_history
+
+        plot_history(self, path)
+
+
+def state_id(train_id: bytes, parameters_id: bytes, state: bytes, training: TrainingState) -> str:
+    """BLAKE3 of all that a run consists of (numerics section 9), in hex."""
+    body = {
+        "train": train_id,
+        "parameters": parameters_id,
+        "state": _core.blake3(state),
+        "training": training.encoded(),
+    }
+    return _core.blake3(b"gvm.state.v1\n" + cbor.encode(body)).hex()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is executed. None of it but the batch size and the seed moves a bit of the result."""
+
+    epochs: int
+    batch_size: int
+    seed: int
+    workers: int = 1
+    micro_batch: int | None = None
+    threads: int = 0
+    level: int = -1
+
+
+@contextmanager
+def open_workers(
+    program: bytes, plan: Plan, inputs: Arrays, labels: Arrays, parameters: bytes, state: bytes
+) -> Iterator[Any]:
+    """The workers of a run: this process alone, or others beside it."""
+    if plan.workers > 1:
+        from gvm.workers import WorkerPool
+
+        with WorkerPool(program, plan, inputs, labels, parameters, state) as pool:
+            yield pool
+    else:
+        yield Alone(program, plan, inputs, labels, parameters, state)
+
+
+class Alone:
+    """All shards in this process, one after the other."""
+
+    def __init__(
+        self,
+        program: bytes,
+        plan: Plan,
+        inputs: Arrays,
+        labels: Arrays,
+        parameters: bytes,
+        state: bytes,
+    ) -> None:
+        native = _core.Program(program)
+        self.session = _core.Session(native, plan.threads, plan.level)
+        self.session.write(2, parameters)
+        self.session.write(3, state)
+        self.runner = ShardRunner(native, self.session, inputs, labels, plan.micro_batch, plan.seed)
+
+    def step(self, indices: NDArray[Any], step: int) -> NDArray[Any]:
+        """One step on these examples; returns the totals."""
+        totals = np.zeros(self.runner.total_elements, dtype=np.int64)
+        self.runner.start(indices, 0, len(indices), step)
+        for segment in range(self.runner.segments):
+            sums = np.zeros_like(totals)
+            self.runner.run(segment, totals, sums)
+            totals += sums
+        self.runner.apply(totals, step)
+        return totals
+
+
+def train(
+    model: Model,
+    program: Program,
+    inputs: Arrays,
+    labels: Arrays,
+    parameters: bytes,
+    state: bytes,
+    start: TrainingState,
+    plan: Plan,
+    validation: tuple[Arrays, Arrays] | None,
+    patience: int | None,
+    progress: bool | None,
+) -> tuple[bytes, bytes, TrainingState, History]:
+    """Runs the steps of a compiled training program from ``start``; returns parameters, state, where the run stands, and its history."""
+    count = len(inputs[0])
+    data = program.encode()
+    native = _core.Program(data)
+    with open_workers(data, plan, inputs, labels, parameters, state) as workers:
+        training = start
+        best: tuple[Loss, bytes, bytes, TrainingState] | None = None
+        steps_per_epoch = -(-count // plan.batch_size)
+        with progress_bar(
+            max(0, plan.epochs - start.epoch) * steps_per_epoch, "training", progress
+        ) as advance:
+            for epoch in range(start.epoch, plan.epochs):
+                began = time.perf_counter()
+                order = permutation(plan.seed, epoch, count)
+                sums = [0, 0, 0]
+                for at in range(0, count, plan.batch_size):
+                    totals = workers.step(order[at : at + plan.batch_size], training.step)
+                    for i in range(min(3, int(native.info()["loss_outputs"]))):
+                        sums[i] += int(totals[i])
+                    training = replace(training, step=training.step + 1)
+                    advance(f"loss {sums[0] / 2**24 / sums[1]:.4f}")
+                checked = None
+                if validation is not None:
+                    checked = Loss.sum(
+                        Loss(
+                            *workers.session.loss(
+                                [x[p] for x in validation[0]], [y[p] for y in validation[1]]
+                            )
+                        )
+                        for p in batches(len(validation[0][0]), plan.batch_size)
+                    )
+                done = Epoch(
+                    epoch + 1,
+                    steps_per_epoch,
+                    sums[0],
+                    sums[1],
+                    sums[2],
+                    checked,
+                    time.perf_counter() - began,
+                )
+                training = replace(training, epoch=epoch + 1, epochs=(*training.epochs, done))
+                if checked is not None and patience is not None:
+                    if best is None or checked < best[0]:
+                        best = (checked, workers.session.read(2), workers.session.read(3), training)
+                    elif epoch + 1 - best[3].epoch >= patience:
+                        break
+        parameters, state = workers.session.read(2), workers.session.read(3)
+        if best is not None:
+            parameters, state = best[1], best[2]
+            training = replace(best[3], epochs=training.epochs)
+        clamped = model.clamp_report(workers.session, program)
+    parameters_id = native.parameters_id(parameters)
+    train_id = native.info()["train_id"]
+    history = History(
+        list(training.epochs),
+        train_id.hex(),
+        parameters_id.hex(),
+        state_id(train_id, parameters_id, state, training),
+        training.step,
+        clamped,
+    )
+    return parameters, state, training, history
+
+
+def batches(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` examples."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
