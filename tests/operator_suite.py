@@ -137,8 +137,7 @@ def core(
 ) -> tuple[list[Array], int]:
     """Outputs and clamps by the core."""
     given = [
-        (t, np.ascontiguousarray(a.astype(NUMPY[t.dtype])))
-        for t, a in zip(case.inputs, inputs, strict=True)
+        (t, a.astype(NUMPY[t.dtype], order="C")) for t, a in zip(case.inputs, inputs, strict=True)
     ]
     outputs, clamps = _core.run_operator(
         operator.opcode,
