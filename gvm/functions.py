@@ -226,7 +226,7 @@ def _clamp(rounded: int, bits: int) -> tuple[int, bool]:
 
 
 def _round_beside(exact: Fraction, side: int) -> int:
-    """The integer nearest to ``exact`` plus an infinitesimal of the sign ``side`` (0: half to even)."""
+    """The integer nearest to ``exact`` plus an infinitesimal of sign ``side`` (0: half to even)."""
     doubled = exact * 2
     if side == 0 or doubled.denominator != 1 or doubled.numerator % 2 == 0:
         return round(exact)
@@ -271,7 +271,7 @@ def _by_multiprecision(
     name: str, q: int, in_bits: int, out_bits: int, bits: int
 ) -> tuple[int, bool]:
     """Raises the precision until the rounding is decided; the value is no tie."""
-    import mpmath
+    import mpmath  # type: ignore[import-untyped]
 
     mp = mpmath.mp.clone()
     precision = 128

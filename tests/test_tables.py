@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from gvm import _core
+from gvm.errors import HostError
 from gvm.functions import BY_NAME, FUNCTIONS, Function, exact_entry
 
 Format = tuple[int, int, int]
@@ -152,7 +153,7 @@ def test_numbers_are_published() -> None:
     "arguments", [(0, 8, 8, 16), (23, 8, 8, 16), (1, 48, 8, 16), (1, 8, 64, 16), (1, 8, 8, 8)]
 )
 def test_invalid_arguments_are_refused(arguments: tuple[int, int, int, int]) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(HostError):
         _core.unary_table(*arguments)
 
 

@@ -193,6 +193,7 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
   call.threads = &threads_;
   call.cpu = cpu_;
   call.scratch = &scratch_;
+  call.tables = &tables_;
   call.error = error;
   Fused fused;
   if (step.convert >= 0) {

@@ -107,6 +107,7 @@ class Session {
   const CpuKernels* cpu_;
   Threads threads_;
   SlotScratch scratch_;
+  TableCache tables_;
   Buffer parameters_, state_, next_parameters_, next_state_;
   Buffer constants_[kFunctions];
   bool constants_valid_[kFunctions] = {};

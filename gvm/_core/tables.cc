@@ -1,6 +1,8 @@
 #include "tables.h"
 
+#include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "bigint.h"
 #include "elementary.h"
@@ -161,10 +163,9 @@ bool exact_entry(UnaryFunction function, int64_t q, int in_bits, int out_bits, i
   return false;
 }
 
-}  // namespace
-
-bool unary_table(int function, int in_bits, int out_bits, int bits, int32_t* table,
-                 uint8_t* clamped) {
+// unary_table for the entries of `wanted`, all when that is null; the others are left alone.
+bool fill(int function, int in_bits, int out_bits, int bits, const uint8_t* wanted, int32_t* table,
+          uint8_t* clamped) {
   if (function < 1 || function > kUnaryFunctions || in_bits < -32 || in_bits > 47 ||
       out_bits < -32 || out_bits > kMaxTableFractionBits || (bits != 16 && bits != 32)) {
     return false;
@@ -172,14 +173,69 @@ bool unary_table(int function, int in_bits, int out_bits, int bits, int32_t* tab
   const UnaryFunction f = static_cast<UnaryFunction>(function);
   Rounder rounder(f);
   for (int q = -32768; q < 32768; ++q) {
+    const uint16_t index = static_cast<uint16_t>(q);
+    if (wanted != nullptr && wanted[index] == 0) continue;
     Entry entry = {0, false};
     if (!exact_entry(f, q, in_bits, out_bits, bits, &entry) &&
         !rounder.round(q, in_bits, out_bits, bits, &entry)) {
       return false;
     }
-    const uint16_t index = static_cast<uint16_t>(q);
     table[index] = entry.value;
     if (clamped != nullptr) clamped[index] = entry.clamped ? 1 : 0;
+  }
+  return true;
+}
+
+bool pack(int function, int in_bits, int out_bits, int bits, const uint8_t* wanted,
+          UnaryTable* table) {
+  table->wide.assign(kTableEntries, 0);
+  table->clamped.assign(kTableEntries, 0);
+  if (!fill(function, in_bits, out_bits, bits, wanted, table->wide.data(), table->clamped.data())) {
+    return false;
+  }
+  if (bits == 16) {
+    table->narrow.assign(table->wide.begin(), table->wide.end());
+    table->wide = {};
+  }
+  const std::vector<uint8_t>& flags = table->clamped;
+  if (std::find(flags.begin(), flags.end(), 1) == flags.end()) table->clamped = {};
+  return true;
+}
+
+}  // namespace
+
+bool unary_table(int function, int in_bits, int out_bits, int bits, int32_t* table,
+                 uint8_t* clamped) {
+  return fill(function, in_bits, out_bits, bits, nullptr, table, clamped);
+}
+
+bool unary_entries(int function, int in_bits, int out_bits, int bits, const int16_t* inputs,
+                   int64_t count, UnaryTable* table) {
+  std::vector<uint8_t> wanted(kTableEntries);
+  for (int64_t i = 0; i < count; ++i) wanted[static_cast<uint16_t>(inputs[i])] = 1;
+  return pack(function, in_bits, out_bits, bits, wanted.data(), table);
+}
+
+const UnaryTable* TableCache::unary(int function, int in_bits, int out_bits, int bits) {
+  const std::vector<int> key = {function, in_bits, out_bits, bits};
+  const auto found = unary_.find(key);
+  if (found != unary_.end()) return &found->second;
+  UnaryTable table;
+  if (!pack(function, in_bits, out_bits, bits, nullptr, &table)) return nullptr;
+  return &unary_.emplace(key, std::move(table)).first->second;
+}
+
+const Exponentials* TableCache::exponentials(int fraction_bits) {
+  const auto found = exponentials_.find(fraction_bits);
+  if (found != exponentials_.end()) return &found->second;
+  Exponentials tables;
+  if (!make_exponentials(fraction_bits, &tables)) return nullptr;
+  return &exponentials_.emplace(fraction_bits, tables).first->second;
+}
+
+bool make_exponentials(int fraction_bits, Exponentials* tables) {
+  for (int byte = 0; byte < 3; ++byte) {
+    if (!exponential_table(fraction_bits, byte, tables->factor[byte])) return false;
   }
   return true;
 }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <vector>
 
 namespace gvm {
 
@@ -47,6 +49,36 @@ bool unary_table(int function, int in_bits, int out_bits, int bits, int32_t* tab
 // table[i] = 2^30 * exp(-i * 2^(8 * byte - fraction_bits)), nearest, i < 256; byte 0, 1, 2;
 // fraction_bits in [0, 19]. False: an argument is out of range.
 bool exponential_table(int fraction_bits, int byte, int32_t* table);
+
+// A table as kernels read it, indexed by (uint16_t)q.
+struct UnaryTable {
+  std::vector<int16_t> narrow;   // bits = 16
+  std::vector<int32_t> wide;     // bits = 32
+  std::vector<uint8_t> clamped;  // empty when no entry clamps
+};
+
+// The entries of the `count` inputs alone: for a few elements a whole table costs more than they
+// do. False: an argument is out of range.
+bool unary_entries(int function, int in_bits, int out_bits, int bits, const int16_t* inputs,
+                   int64_t count, UnaryTable* table);
+
+// The three tables of exponential_table for one format.
+struct Exponentials {
+  int32_t factor[3][256];  // by byte
+};
+bool make_exponentials(int fraction_bits, Exponentials* tables);
+
+// Tables by function and format, made when first asked for and kept. Not for concurrent use. Null:
+// an argument is out of range.
+class TableCache {
+ public:
+  const UnaryTable* unary(int function, int in_bits, int out_bits, int bits);
+  const Exponentials* exponentials(int fraction_bits);
+
+ private:
+  std::map<std::vector<int>, UnaryTable> unary_;
+  std::map<int, Exponentials> exponentials_;
+};
 
 // 2^40 * ln 2, nearest (section 7).
 constexpr int64_t kLn2At40 = 762123384786;

@@ -211,6 +211,33 @@ void run_exponentials() {
   check((gvm::kLn2At40 + 256) >> 9 == log[2], "kLn2At40");
 }
 
+// What kernels read: whole tables and the entries of some inputs hold what unary_table says.
+void run_packed() {
+  gvm::TableCache cache;
+  const std::vector<int16_t> inputs = {-32768, -1, 0, 1, 77, 32767};
+  for (const int bits : {16, 32}) {
+    for (const UnaryFunction function : {UnaryFunction::tanh, UnaryFunction::reciprocal}) {
+      const int f = static_cast<int>(function);
+      const Table table(function, 12, 10, bits);
+      const gvm::UnaryTable* whole = cache.unary(f, 12, 10, bits);
+      check(whole != nullptr && whole == cache.unary(f, 12, 10, bits), "a table is kept");
+      gvm::UnaryTable some;
+      check(gvm::unary_entries(f, 12, 10, bits, inputs.data(), 6, &some), "some entries");
+      const auto holds = [&](const gvm::UnaryTable& t, int q) {
+        const uint16_t i = static_cast<uint16_t>(q);
+        return (bits == 16 ? t.narrow[i] : t.wide[i]) == table.at(q) &&
+               (!t.clamped.empty() && t.clamped[i] != 0) == table.clamps(q);
+      };
+      for (int q = -32768; q < 32768; ++q) check(holds(*whole, q), "a whole table differs");
+      for (const int16_t q : inputs) check(holds(some, q), "an entry differs");
+      check(whole->clamped.empty() == (function == UnaryFunction::tanh), "flags without clamps");
+    }
+  }
+  check(cache.unary(0, 12, 10, 16) == nullptr && cache.exponentials(20) == nullptr, "a bad table");
+  const gvm::Exponentials* e = cache.exponentials(8);
+  check(e != nullptr && e == cache.exponentials(8) && e->factor[1][1] == 395007542, "exponentials");
+}
+
 void run_refused() {
   std::vector<int32_t> table(gvm::kTableEntries, 7);
   const int bad[][4] = {{0, 8, 8, 16},   {23, 8, 8, 16}, {1, -33, 8, 16}, {1, 48, 8, 16},
@@ -261,6 +288,7 @@ int main(int argc, char** argv) {
   run_precisions<7, 4>();
   run_precisions<11, 8>();
   run_exponentials();
+  run_packed();
   run_refused();
   const size_t digests = run_digests(std::string(argv[1]) + "/tables/digests.txt");
   check(digests >= 88, "too few digests in tables/digests.txt");

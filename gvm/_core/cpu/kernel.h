@@ -7,6 +7,7 @@
 #include "fixed.h"
 #include "op.h"
 #include "status.h"
+#include "tables.h"
 #include "threads.h"
 #include "types.h"
 
@@ -60,6 +61,7 @@ struct Call {
   Threads* threads = nullptr;
   const CpuKernels* cpu = nullptr;
   Scratch* scratch = nullptr;
+  TableCache* tables = nullptr;  // null: a node by itself, no tables are kept
   int64_t* clamps = nullptr;     // add the number of saturated elements here
   const Fused* fused = nullptr;  // only for kernels with `epilogue`
   Error* error = nullptr;

@@ -1,0 +1,106 @@
+// Rows of logits through exponentials and quotients (numerics section 7).
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "cpu/strided.h"
+#include "ops/logits.h"
+
+namespace gvm {
+
+// E(d) in Q30. Where d >= 22 * 2^F, which includes d >= 2^24, it is 0.
+inline int32_t exponential(const Exponentials& tables, int64_t d, int64_t limit) {
+  if (d >= limit) return 0;
+  int64_t e = tables.factor[2][d >> 16];
+  e = (e * tables.factor[1][(d >> 8) & 255] + (1 << 29)) >> 30;
+  e = (e * tables.factor[0][d & 255] + (1 << 29)) >> 30;
+  return static_cast<int32_t>(e);
+}
+
+inline int64_t exponential_limit(int fraction_bits) {
+  return std::min(int64_t{22} << fraction_bits, int64_t{1} << 24);
+}
+
+// E of each logit into e, and their sum, at least 2^30 and at most 2^54.
+template <typename T>
+int64_t exponentials(const Exponentials& tables, int64_t limit, const T* x, int64_t n, int32_t* e) {
+  const int64_t largest = *std::max_element(x, x + n);
+  int64_t sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    e[i] = exponential(tables, largest - x[i], limit);
+    sum += e[i];
+  }
+  return sum;
+}
+
+// The session's tables of a format, or `own`; null after a failure.
+inline const Exponentials* find_exponentials(const Call& call, int fraction_bits,
+                                             Exponentials* own) {
+  const Exponentials* found = call.tables != nullptr ? call.tables->exponentials(fraction_bits)
+                              : make_exponentials(fraction_bits, own) ? own
+                                                                      : nullptr;
+  if (found == nullptr) call.error->fail(Status::internal, "%s: no tables", call.op->name);
+  return found;
+}
+
+// Whether all labels lie in [0, classes); else fails with the first that does not.
+inline bool check_labels(const Call& call, const int32_t* labels, int64_t count, int64_t classes) {
+  for (int64_t i = 0; i < count; ++i) {
+    if (labels[i] < 0 || labels[i] >= classes) {
+      return call.error->fail(Status::bad_input, "%s: label must be in [0, %lld), received %d",
+                              call.op->name, static_cast<long long>(classes), labels[i]);
+    }
+  }
+  return true;
+}
+
+// out = quotient((E_i - [i = label] * S) * 2^F', S) for all rows; labels may be null.
+template <typename T>
+void softmax_rows(const Call& call, const Exponentials& tables, const int32_t* labels) {
+  const Tensor& x = call.in[0];
+  const Tensor& out = call.out[0];
+  const int64_t n = x.dims[x.type.rank - 1];
+  const int64_t limit = exponential_limit(x.type.fraction_bits);
+  const Rounding rounding = static_cast<Rounding>(call.attr(2));
+  const int up = std::max(out.type.fraction_bits, 0), down = std::max(-out.type.fraction_bits, 0);
+  const int bits = dtype_bits(out.type.dtype);
+  const IndexMap index = index_map(out.type, call.batch);
+  std::atomic<int64_t> clamps{0};
+  for_ranges(
+      call, x.elements / n, std::max<int64_t>(1, kGrain / 8 / n), [&](int64_t first, int64_t last) {
+        std::vector<int32_t> e(static_cast<size_t>(n));
+        std::vector<uint32_t> words(static_cast<size_t>(rounding == Rounding::nearest ? 0 : n));
+        int64_t clamped = 0;
+        for (int64_t row = first; row < last; ++row) {
+          const int64_t sum = exponentials(tables, limit, x.as<T>() + row * n, n, e.data());
+          const int64_t label = labels != nullptr ? labels[row] : -1;
+          if (rounding != Rounding::nearest) {
+            fill_words(call.seed, call.site, call.step, purpose_of(rounding),
+                       static_cast<uint64_t>(index(row * n)), static_cast<uint64_t>(n),
+                       words.data());
+          }
+          // Dividend and divisor are at most sum * 2^|F'|.
+          const bool narrow = bit_length(static_cast<uint64_t>(sum)) + up + down <= 62;
+          with_narrow(out.type.dtype, [&](auto zero) {
+            using Out = decltype(zero);
+            Out* y = out.as<Out>() + row * n;
+            for (int64_t i = 0; i < n; ++i) {
+              const uint32_t r = words.empty() ? 0 : words[static_cast<size_t>(i)];
+              const int64_t value = e[static_cast<size_t>(i)] - (i == label ? sum : 0);
+              const int64_t q =
+                  narrow ? quotient(value * (int64_t{1} << up), sum * (int64_t{1} << down),
+                                    rounding, r, bits, &clamped)
+                         : quotient(shl(from_int64(value), up), shl(from_int64(sum), down),
+                                    rounding, r, bits, &clamped);
+              y[i] = static_cast<Out>(q);
+            }
+          });
+        }
+        clamps += clamped;
+      });
+  *call.clamps += clamps;
+}
+
+}  // namespace gvm
