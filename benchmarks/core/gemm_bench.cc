@@ -40,7 +40,8 @@ int main(int argc, char** argv) {
     return argc > i ? std::atoll(argv[i]) : otherwise;
   };
   const int64_t m = number(1, 1024), n = number(2, 1024), k = number(3, 1024);
-  const int thread_count = static_cast<int>(number(4, 1)), repeats = static_cast<int>(number(5, 20));
+  const int thread_count = static_cast<int>(number(4, 1)),
+            repeats = static_cast<int>(number(5, 20));
   const char* kind = argc > 6 ? argv[6] : "realistic";
   const bool uniform = std::strcmp(kind, "uniform") == 0;
 
@@ -75,7 +76,7 @@ int main(int argc, char** argv) {
   gvm::Epilogue& to = job.epilogue;
   to.type = std::strcmp(kind, "i64") == 0 ? gvm::DType::i64 : gvm::DType::i16;
   to.data = c.data();
-  to.row_elements = n;
+  to.rows.step = n;
   to.convert.shift = 13;
   to.convert.rounding =
       std::strcmp(kind, "nearest") == 0 ? gvm::Rounding::nearest : gvm::Rounding::forward;

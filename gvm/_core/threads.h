@@ -2,6 +2,7 @@
 // theirs, and what they share is added up in integers.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -9,8 +10,6 @@
 #include <thread>
 #include <type_traits>
 #include <vector>
-
-#include <atomic>
 
 namespace gvm {
 
@@ -30,7 +29,8 @@ class Threads {
   template <typename F>
   void parallel_for(int64_t tasks, F&& f) {
     using Body = std::remove_reference_t<F>;
-    run(tasks,
+    run(
+        tasks,
         [](void* context, int64_t task, int thread) {
           Body& body = *static_cast<Body*>(context);
           if constexpr (std::is_invocable_v<Body&, int64_t, int>) {

@@ -62,7 +62,8 @@ void compare(const CpuKernels& cpu, const ConvertSite& site, int64_t n, uint64_t
   bool same = clamps == want_clamps && got == want;
   if (same && sizeof(Source) == sizeof(Target)) {
     run(source.data(), n, site, index, source.data());
-    same = std::memcmp(source.data(), want.data() + 1, static_cast<size_t>(n) * sizeof(Target)) == 0;
+    same =
+        std::memcmp(source.data(), want.data() + 1, static_cast<size_t>(n) * sizeof(Target)) == 0;
   }
   if (same) return;
   ++failures;
@@ -144,8 +145,8 @@ void test_random_blocks(const CpuKernels& cpu) {
     for (const int64_t count : {1, 3, 8, 13, 32}) {
       std::vector<uint32_t> got(static_cast<size_t>(4 * count) + 1, 77), want = got;
       for (int64_t i = 0; i < 4 * count; ++i) {
-        want[static_cast<size_t>(i)] = gvm::random_word32(
-            42, 9, 1u << 20, gvm::Purpose::dropout, 4 * first + static_cast<uint64_t>(i));
+        want[static_cast<size_t>(i)] = gvm::random_word32(42, 9, 1u << 20, gvm::Purpose::dropout,
+                                                          4 * first + static_cast<uint64_t>(i));
       }
       cpu.convert.random_blocks(42, 9, 1u << 20, gvm::Purpose::dropout, first, count, got.data());
       if (got != want) {

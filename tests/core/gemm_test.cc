@@ -1,11 +1,12 @@
 // The GEMM engine against plain 64-bit sums: every level, route, epilogue and kind of data.
+#include "cpu/gemm.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <vector>
 
 #include "cpu/dispatch.h"
-#include "cpu/gemm.h"
 #include "threads.h"
 
 namespace {
@@ -51,11 +52,16 @@ enum class Data { small, medium, full, lowest, highest, mixed };
 
 int16_t number(Mix& mix, Data data, int64_t i, int64_t k) {
   switch (data) {
-    case Data::small: return static_cast<int16_t>(mix.below(2048) - 1024);
-    case Data::medium: return static_cast<int16_t>(mix.below(16384) - 8192);
-    case Data::full: return static_cast<int16_t>(mix.next());
-    case Data::lowest: return -32768;
-    case Data::highest: return 32767;
+    case Data::small:
+      return static_cast<int16_t>(mix.below(2048) - 1024);
+    case Data::medium:
+      return static_cast<int16_t>(mix.below(16384) - 8192);
+    case Data::full:
+      return static_cast<int16_t>(mix.next());
+    case Data::lowest:
+      return -32768;
+    case Data::highest:
+      return 32767;
     case Data::mixed:  // some lines small, some blocks of terms at their limit
       if (i % 3 == 0) return static_cast<int16_t>(mix.below(64) - 32);
       return static_cast<int16_t>(k / 256 % 2 == 0 ? -32768 : mix.below(2000) - 1000);
@@ -120,8 +126,8 @@ void check(const CpuKernels& cpu, Threads& threads, TestScratch& scratch, const 
   to.data = c.type == DType::i64   ? static_cast<void*>(got64.data())
             : c.type == DType::i32 ? static_cast<void*>(got32.data())
                                    : static_cast<void*>(got16.data());
-  to.first = first;
-  to.row_elements = row_elements;
+  to.rows.first = first;
+  to.rows.step = row_elements;
   to.accumulate = c.accumulate;
   if (c.bias_bits != 0) {
     to.bias_type = c.bias_bits <= 16 ? DType::i16 : DType::i32;
@@ -155,10 +161,9 @@ void check(const CpuKernels& cpu, Threads& threads, TestScratch& scratch, const 
         want64[at] = sum + (c.accumulate ? 11 : 0);
         continue;
       }
-      const uint32_t r = gvm::random_for_convert(seed, 17, 3, c.rounding, c.shift,
-                                                 static_cast<uint64_t>(
-                                                     1000 + e / to.index.run * to.index.stride +
-                                                     e % to.index.run));
+      const uint32_t r = gvm::random_for_convert(
+          seed, 17, 3, c.rounding, c.shift,
+          static_cast<uint64_t>(1000 + e / to.index.run * to.index.stride + e % to.index.run));
       const int bits = c.type == DType::i16 ? 16 : 32;
       int64_t q = gvm::convert(sum, c.shift, c.rounding, r, bits, &want_clamps);
       if (c.relu && q < 0) q = 0;
@@ -171,12 +176,13 @@ void check(const CpuKernels& cpu, Threads& threads, TestScratch& scratch, const 
                                            : got16 == want16;
   if (same && clamps == want_clamps) return;
   ++failures;
-  std::printf("gemm %s, %d threads: %lld x %lld x %lld, data %d, route %d, type %d, "
-              "bias %d, shift %d, rounding %d: %s\n",
-              gvm::cpu_level_name(cpu.level), threads.count(), static_cast<long long>(c.m),
-              static_cast<long long>(c.n), static_cast<long long>(c.k), static_cast<int>(c.data),
-              static_cast<int>(c.route), static_cast<int>(c.type), c.bias_bits, c.shift,
-              static_cast<int>(c.rounding), same ? "clamps differ" : "differs");
+  std::printf(
+      "gemm %s, %d threads: %lld x %lld x %lld, data %d, route %d, type %d, "
+      "bias %d, shift %d, rounding %d: %s\n",
+      gvm::cpu_level_name(cpu.level), threads.count(), static_cast<long long>(c.m),
+      static_cast<long long>(c.n), static_cast<long long>(c.k), static_cast<int>(c.data),
+      static_cast<int>(c.route), static_cast<int>(c.type), c.bias_bits, c.shift,
+      static_cast<int>(c.rounding), same ? "clamps differ" : "differs");
 }
 
 void test_random_cases(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
@@ -207,9 +213,9 @@ void test_random_cases(const CpuKernels& cpu, Threads& threads, TestScratch& scr
 
 // Shapes at the seams: panels, groups, blocks of terms, passes.
 void test_shapes(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
-  const int64_t shapes[][3] = {{1, 1, 1},      {14, 32, 256},  {15, 33, 257},  {113, 16, 64},
-                               {112, 128, 64}, {225, 17, 9},   {3, 300, 1025}, {29, 5, 2050},
-                               {2, 3, 16384},  {2, 3, 16385},  {1, 40, 33000}, {70, 129, 1030}};
+  const int64_t shapes[][3] = {{1, 1, 1},      {14, 32, 256}, {15, 33, 257},  {113, 16, 64},
+                               {112, 128, 64}, {225, 17, 9},  {3, 300, 1025}, {29, 5, 2050},
+                               {2, 3, 16384},  {2, 3, 16385}, {1, 40, 33000}, {70, 129, 1030}};
   for (const auto& shape : shapes) {
     for (const Data data : {Data::small, Data::full, Data::lowest, Data::mixed}) {
       for (const DType type : {DType::i64, DType::i16}) {
@@ -245,7 +251,7 @@ void test_edges(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
       job.a = gvm::strided_lines(a_lines);
       job.b = gvm::strided_lines(b_lines);
       job.epilogue.data = &got;
-      job.epilogue.row_elements = 1;
+      job.epilogue.rows.step = 1;
       gvm::gemm(job, cpu, threads, scratch);
       const int64_t want = int64_t{a[0]} * b[0] + int64_t{a[1]} * b[1];
       if (got != want) {

@@ -18,9 +18,7 @@ namespace {
 
 constexpr int kBatch = 4;  // blocks in a vector, one in each 64-bit lane
 
-inline __m256i load256(const void* p) {
-  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
-}
+inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline __m128i load64(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
 inline void store256(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
@@ -113,7 +111,8 @@ struct Narrow {
   explicit Narrow(const ConvertSite& site)
       : discarded(_mm256_set1_epi32(static_cast<int>((1u << site.shift) - 1))),
         bump(_mm256_set1_epi32(static_cast<int>((1u << (site.shift - 1)) - 1))),
-        one(_mm256_set1_epi32(1)), shift(_mm_cvtsi32_si128(site.shift)),
+        one(_mm256_set1_epi32(1)),
+        shift(_mm_cvtsi32_si128(site.shift)),
         noise_shift(_mm_cvtsi32_si128((site.shift <= 16 ? 16 : 32) - site.shift)) {}
 
   static __m256i load(const int16_t* p) { return _mm256_cvtepi16_epi32(load128(p)); }
@@ -244,8 +243,8 @@ struct Wide {
 template <typename Lanes, Mode mode, typename Source, typename Target>
 int64_t rounded(const Source* from, int64_t n, const ConvertSite& site, uint64_t index,
                 Target* to) {
-  constexpr bool kDraws = mode == Mode::noise16 || mode == Mode::noise32 ||
-                          mode == Mode::noise32_after;
+  constexpr bool kDraws =
+      mode == Mode::noise16 || mode == Mode::noise32 || mode == Mode::noise32_after;
   constexpr int kBytes = mode == Mode::noise16 ? 2 : 4, kPerBlock = 16 / kBytes;
   const Lanes lanes(site);
   const Philox philox(site.seed, site.site, site.step, static_cast<Purpose>(site.rounding));
@@ -309,11 +308,10 @@ int64_t run(const void* src, int64_t n, const ConvertSite& site, uint64_t index,
 
 }  // namespace
 
-const ConvertKernels kConvertAvx2 = {
-    {{run<int16_t, int16_t>, run<int16_t, int32_t>},
-     {run<int32_t, int16_t>, run<int32_t, int32_t>},
-     {run<int64_t, int16_t>, run<int64_t, int32_t>}},
-    random_blocks};
+const ConvertKernels kConvertAvx2 = {{{run<int16_t, int16_t>, run<int16_t, int32_t>},
+                                      {run<int32_t, int16_t>, run<int32_t, int32_t>},
+                                      {run<int64_t, int16_t>, run<int64_t, int32_t>}},
+                                     random_blocks};
 
 }  // namespace gvm
 

@@ -7,7 +7,8 @@
 #include <immintrin.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt"))), \
+                             apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,popcnt")
 // GCC 12's own headers read variables that they leave uninitialised on purpose.
@@ -113,8 +114,10 @@ struct Narrow {
   explicit Narrow(const ConvertSite& site)
       : discarded(_mm512_set1_epi32(static_cast<int>((1u << site.shift) - 1))),
         bump(_mm512_set1_epi32(static_cast<int>((1u << (site.shift - 1)) - 1))),
-        one(_mm512_set1_epi32(1)), min16(_mm512_set1_epi32(0x8000)),
-        range16(_mm512_set1_epi32(0xffff)), shift(_mm_cvtsi32_si128(site.shift)),
+        one(_mm512_set1_epi32(1)),
+        min16(_mm512_set1_epi32(0x8000)),
+        range16(_mm512_set1_epi32(0xffff)),
+        shift(_mm_cvtsi32_si128(site.shift)),
         noise_shift(_mm_cvtsi32_si128((site.shift <= 16 ? 16 : 32) - site.shift)) {}
 
   static __m512i load(const int16_t* p, int64_t left) {
@@ -234,9 +237,8 @@ struct Wide {
   __m512i clamp(__m512i q, int64_t left, bool relu, __m512i min, __m512i max, int* clamps) const {
     if constexpr (mode == Mode::left) q = shift_left(q, min, max);
     const __mmask8 mask = mask8(left);
-    *clamps = _mm_popcnt_u32(
-        static_cast<unsigned>(_mm512_mask_cmpgt_epi64_mask(mask, q, max) |
-                              _mm512_mask_cmplt_epi64_mask(mask, q, min)));
+    *clamps = _mm_popcnt_u32(static_cast<unsigned>(_mm512_mask_cmpgt_epi64_mask(mask, q, max) |
+                                                   _mm512_mask_cmplt_epi64_mask(mask, q, min)));
     const __m512i floor = relu ? _mm512_setzero_si512() : min;
     return _mm512_min_epi64(_mm512_max_epi64(q, floor), max);
   }
@@ -260,8 +262,8 @@ struct Wide {
 template <typename Lanes, Mode mode, typename Source, typename Target>
 int64_t rounded(const Source* from, int64_t n, const ConvertSite& site, uint64_t index,
                 Target* to) {
-  constexpr bool kDraws = mode == Mode::noise16 || mode == Mode::noise32 ||
-                          mode == Mode::noise32_after;
+  constexpr bool kDraws =
+      mode == Mode::noise16 || mode == Mode::noise32 || mode == Mode::noise32_after;
   constexpr int kBytes = mode == Mode::noise16 ? 2 : 4, kPerBlock = 16 / kBytes;
   const Lanes lanes(site);
   const Philox philox(site.seed, site.site, site.step, static_cast<Purpose>(site.rounding));
@@ -319,11 +321,10 @@ int64_t run(const void* src, int64_t n, const ConvertSite& site, uint64_t index,
 
 }  // namespace
 
-const ConvertKernels kConvertAvx512 = {
-    {{run<int16_t, int16_t>, run<int16_t, int32_t>},
-     {run<int32_t, int16_t>, run<int32_t, int32_t>},
-     {run<int64_t, int16_t>, run<int64_t, int32_t>}},
-    random_blocks};
+const ConvertKernels kConvertAvx512 = {{{run<int16_t, int16_t>, run<int16_t, int32_t>},
+                                        {run<int32_t, int16_t>, run<int32_t, int32_t>},
+                                        {run<int64_t, int16_t>, run<int64_t, int32_t>}},
+                                       random_blocks};
 
 }  // namespace gvm
 

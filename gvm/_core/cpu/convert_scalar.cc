@@ -11,8 +11,7 @@ int64_t run(const void* src, int64_t n, const ConvertSite& site, uint64_t index,
   const Source* from = static_cast<const Source*>(src);
   Target* to = static_cast<Target*>(dst);
   constexpr int kBits = 8 * sizeof(Target);
-  const int random_bits =
-      site.rounding == Rounding::nearest ? 0 : convert_random_bits(site.shift);
+  const int random_bits = site.rounding == Rounding::nearest ? 0 : convert_random_bits(site.shift);
   const Purpose purpose = purpose_of(site.rounding);
   int64_t clamps = 0;
   constexpr int64_t kChunk = 256;
@@ -43,10 +42,9 @@ void random_blocks(uint64_t seed, uint32_t site, uint64_t step, Purpose purpose,
 
 }  // namespace
 
-const ConvertKernels kConvertScalar = {
-    {{run<int16_t, int16_t>, run<int16_t, int32_t>},
-     {run<int32_t, int16_t>, run<int32_t, int32_t>},
-     {run<int64_t, int16_t>, run<int64_t, int32_t>}},
-    random_blocks};
+const ConvertKernels kConvertScalar = {{{run<int16_t, int16_t>, run<int16_t, int32_t>},
+                                        {run<int32_t, int16_t>, run<int32_t, int32_t>},
+                                        {run<int64_t, int16_t>, run<int64_t, int32_t>}},
+                                       random_blocks};
 
 }  // namespace gvm

@@ -68,9 +68,12 @@ const CpuKernels& cpu_kernels(CpuLevel level) {
 
 const char* cpu_level_name(CpuLevel level) {
   switch (level) {
-    case CpuLevel::scalar: return "scalar";
-    case CpuLevel::avx2: return "avx2";
-    case CpuLevel::avx512: return "avx512";
+    case CpuLevel::scalar:
+      return "scalar";
+    case CpuLevel::avx2:
+      return "avx2";
+    case CpuLevel::avx512:
+      return "avx512";
   }
   return "unknown";
 }

@@ -1,6 +1,7 @@
 #include "cpu/gemm.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 namespace gvm {
@@ -89,13 +90,33 @@ void add_sums(const int64_t* from, int64_t n, bool accumulate, int64_t* to) {
   for (int64_t i = 0; i < n; ++i) to[i] += from[i];
 }
 
+// Stores or converts n sums with their bias. An i64 destination takes i64 sums only.
+int64_t put(const Epilogue& to, const CpuKernels& cpu, const void* sums, DType type, int64_t n,
+            int64_t element) {
+  if (to.type == DType::i64) {
+    add_sums(static_cast<const int64_t*>(sums), n, to.accumulate,
+             static_cast<int64_t*>(to.data) + element);
+    return 0;
+  }
+  const int64_t bytes = dtype_bytes(to.type);
+  return convert_elements(convert_run(cpu, type, to.type), sums, dtype_bytes(type),
+                          static_cast<char*>(to.data) + element * bytes, bytes, element, n,
+                          to.convert, to.index);
+}
+
 // A multiplication of terms [term, term + terms) and columns `columns`, both small enough to pack.
 class Pass {
  public:
   Pass(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch, Span terms,
        Span columns)
-      : job_(job), to_(job.epilogue), cpu_(cpu), kernels_(cpu.gemm), threads_(threads),
-        scratch_(scratch), terms_(terms), columns_(columns) {
+      : job_(job),
+        to_(job.epilogue),
+        cpu_(cpu),
+        kernels_(cpu.gemm),
+        threads_(threads),
+        scratch_(scratch),
+        terms_(terms),
+        columns_(columns) {
     plan();
   }
 
@@ -105,7 +126,7 @@ class Pass {
   // What one thread owns while it multiplies.
   struct Memory {
     Panels a, b;
-    int16_t *high, *low;  // a block of a panel of A, split
+    int16_t *high, *low;               // a block of a panel of A, split
     int64_t split_panel, split_first;  // which one; -1: none
     int32_t* tile;
     char* sums;  // int32_t or int64_t: one group of columns, for every panel of A held
@@ -287,8 +308,7 @@ void Pass::multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_f
   const int64_t panel_first = group * group_panels_;
   const int64_t panels = std::min(group_panels_, column_panels_ - panel_first);
   const int64_t column_first = panel_first * kernels_.columns;
-  const int64_t columns =
-      std::min(panels * kernels_.columns, columns_.count - column_first);
+  const int64_t columns = std::min(panels * kernels_.columns, columns_.count - column_first);
   uint64_t largest = 0;
   for (int64_t j = 0; j < panels; ++j) largest = std::max(largest, b.total(b_first + j));
   const uint64_t limit = to_.bias != nullptr ? kProofWithBias : kProof;
@@ -316,13 +336,13 @@ void Pass::multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_f
         } else {
           kernels_.tile(pairs.count, memory->a.panel(i) + pair * kernels_.rows * 2,
                         b.panel(b_first + j) + pair * width * 2, width,
-                        reinterpret_cast<int32_t*>(sums) + j * kernels_.columns, columns,
-                        row_count, column_count, add);
+                        reinterpret_cast<int32_t*>(sums) + j * kernels_.columns, columns, row_count,
+                        column_count, add);
         }
       }
       if (step + 1 == steps) {
-        memory->clamps += emit(sums, wide, columns, row, row_count,
-                               columns_.first + column_first, columns);
+        memory->clamps +=
+            emit(sums, wide, columns, row, row_count, columns_.first + column_first, columns);
       }
     }
   }
@@ -342,9 +362,7 @@ void Pass::wide_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int widt
     kernels_.widen(memory->tile, kernels_.columns, c, ldc, rows, columns, shift, add);
     add = true;
   };
-  const auto sum_proved = [&](Span part) {
-    sum(a_data + part.first * kernels_.rows * 2, part, 0);
-  };
+  const auto sum_proved = [&](Span part) { sum(a_data + part.first * kernels_.rows * 2, part, 0); };
   const auto sum_split = [&](Span part) {
     if (memory->split_panel != a_panel || memory->split_first != pairs.first) {
       kernels_.split(a_data + pairs.first * kernels_.rows * 2, pairs.count * kernels_.rows * 2,
@@ -404,27 +422,18 @@ void Pass::fill_bias(char* sums, bool wide, int64_t ldc, int64_t rows, int64_t f
 int64_t Pass::emit(const char* sums, bool wide, int64_t ldc, int64_t row, int64_t rows,
                    int64_t first, int64_t columns) const {
   const int64_t sum_bytes = wide ? 8 : 4;
-  const int64_t element = to_.first + row * to_.row_elements + first;
   // Rows that follow each other in memory are one run.
-  const bool joined = ldc == columns && to_.row_elements == columns;
+  const bool joined = ldc == columns && to_.rows.step == columns && to_.rows.count >= job_.m;
   const int64_t runs = joined ? 1 : rows, length = joined ? rows * columns : columns;
   int64_t clamps = 0;
   for (int64_t i = 0; i < runs; ++i) {
     const char* const from = sums + i * ldc * sum_bytes;
-    const int64_t e = element + i * to_.row_elements;
-    if (to_.type == DType::i64) {
-      int64_t* const to = static_cast<int64_t*>(to_.data) + e;
-      if (wide) {
-        add_sums(reinterpret_cast<const int64_t*>(from), length, to_.accumulate, to);
-      } else {
-        kernels_.widen(reinterpret_cast<const int32_t*>(from), 0, to, 0, 1, length, 0,
-                       to_.accumulate);
-      }
+    const int64_t element = to_.rows(row + i) + first;
+    if (wide || to_.type != DType::i64) {
+      clamps += put(to_, cpu_, from, wide ? DType::i64 : DType::i32, length, element);
     } else {
-      const int64_t bytes = dtype_bytes(to_.type);
-      clamps += convert_elements(convert_run(cpu_, wide ? DType::i64 : DType::i32, to_.type), from,
-                                 sum_bytes, static_cast<char*>(to_.data) + e * bytes, bytes, e,
-                                 length, to_.convert, to_.index);
+      kernels_.widen(reinterpret_cast<const int32_t*>(from), 0,
+                     static_cast<int64_t*>(to_.data) + element, 0, 1, length, 0, to_.accumulate);
     }
   }
   return clamps;
@@ -500,6 +509,12 @@ int64_t convert_elements(ConvertRun run, const void* src, int64_t src_bytes, voi
   return clamps;
 }
 
+int64_t emit_sums(const Epilogue& to, const CpuKernels& cpu, int64_t* sums, int64_t n,
+                  int64_t column, int64_t element) {
+  for (int64_t j = 0; to.bias != nullptr && j < n; ++j) sums[j] += bias_at(to, column + j);
+  return put(to, cpu, sums, DType::i64, n, element);
+}
+
 void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch) {
   if (job.m == 0 || job.n == 0) return;
   if (job.k <= kPassTerms || job.epilogue.type == DType::i64) {
@@ -511,21 +526,13 @@ void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scr
   Gemm exact = job;
   exact.epilogue = Epilogue();
   exact.epilogue.data = sums;
-  exact.epilogue.row_elements = job.n;
-  exact.epilogue.bias = job.epilogue.bias;
-  exact.epilogue.bias_type = job.epilogue.bias_type;
-  exact.epilogue.bias_shift = job.epilogue.bias_shift;
+  exact.epilogue.rows.step = job.n;
   run_passes(exact, cpu, threads, scratch);
-  const Epilogue& to = job.epilogue;
-  const ConvertRun run = convert_run(cpu, DType::i64, to.type);
-  const int64_t bytes = dtype_bytes(to.type);
   std::atomic<int64_t> clamps{0};
   threads.parallel_for(job.m, [&](int64_t i) {
-    const int64_t e = to.first + i * to.row_elements;
-    clamps += convert_elements(run, sums + i * job.n, 8, static_cast<char*>(to.data) + e * bytes,
-                               bytes, e, job.n, to.convert, to.index);
+    clamps += emit_sums(job.epilogue, cpu, sums + i * job.n, job.n, 0, job.epilogue.rows(i));
   });
-  if (to.clamps != nullptr) *to.clamps += clamps;
+  if (job.epilogue.clamps != nullptr) *job.epilogue.clamps += clamps;
 }
 
 }  // namespace gvm

@@ -35,18 +35,32 @@ enum class GemmRoute {
   split,      // bytes
 };
 
-// What happens to the sums, and where they go. Sum (i, j) is element e = first + i * row_elements +
-// j of the local tensor `data`.
+// The element of the destination at which row i starts: rows stand in lines of `count`, lines in
+// images of `lines`, as pixels do. By default there is one line.
+struct RowMap {
+  int64_t first = 0, step = 0;
+  int64_t count = int64_t{1} << 62, line_step = 0;
+  int64_t lines = 1, image_step = 0;
+
+  int64_t operator()(int64_t i) const {
+    if (i < count) return first + i * step;
+    const int64_t line = i / count;
+    return first + i % count * step + line % lines * line_step + line / lines * image_step;
+  }
+};
+
+// What happens to the sums, and where they go. Sum (i, j) is element rows(i) + j of the local
+// tensor `data`.
 struct Epilogue {
   DType type = DType::i64;  // of data: i64 (the exact sum), i32 or i16 (converted)
   void* data = nullptr;
-  int64_t first = 0, row_elements = 0;
-  bool accumulate = false;  // i64 only: adds to what data holds
+  RowMap rows;
+  bool accumulate = false;     // i64 only: adds to what data holds
   const void* bias = nullptr;  // one per column, of bias_type i16 or i32, times 2^bias_shift
   DType bias_type = DType::i32;
   int bias_shift = 0;
-  ConvertSite convert;     // i32 and i16 only
-  IndexMap index = {1, 1, 0};  // from e to the logical index; used by stochastic rounding
+  ConvertSite convert;         // i32 and i16 only
+  IndexMap index = {1, 1, 0};  // from the element to the logical index, for stochastic rounding
   int64_t* clamps = nullptr;   // the number of clamped elements is added; i32 and i16 only
 };
 
@@ -60,6 +74,11 @@ struct Gemm {
 };
 
 void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch);
+
+// The epilogue for n exact sums of one row, columns [column, column + n), the first of which is
+// element `element`: adds the bias to them in place, converts or stores. Returns the clamps.
+int64_t emit_sums(const Epilogue& to, const CpuKernels& cpu, int64_t* sums, int64_t n,
+                  int64_t column, int64_t element);
 
 // Converts elements [first, first + n) of a local tensor in memory order, following the index map,
 // and returns the number of clamps. src and dst point at element `first`.

@@ -70,8 +70,7 @@ inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, int32_t
 template <int R, int V>
 void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
              int columns, bool accumulate) {
-  tile_sums<V>(pairs, a, b, c, ldc, columns, accumulate,
-               std::make_integer_sequence<int, R * V>());
+  tile_sums<V>(pairs, a, b, c, ldc, columns, accumulate, std::make_integer_sequence<int, R * V>());
 }
 
 using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, int32_t*, int64_t, int, bool);
@@ -133,8 +132,8 @@ void split(const int16_t* panel, int64_t count, int16_t* high, int16_t* low) {
   for (; i + 16 <= count; i += 16) {
     const __m256i x = load(panel + i);
     // (x + 128) >> 8 without leaving 16 bits.
-    const __m256i h = _mm256_add_epi16(_mm256_srai_epi16(x, 8),
-                                       _mm256_and_si256(_mm256_srai_epi16(x, 7), one));
+    const __m256i h =
+        _mm256_add_epi16(_mm256_srai_epi16(x, 8), _mm256_and_si256(_mm256_srai_epi16(x, 7), one));
     store(high + i, h);
     store(low + i, _mm256_sub_epi16(x, _mm256_slli_epi16(h, 8)));
   }
@@ -231,8 +230,8 @@ void pack_terms(const int16_t* source, int64_t stride, int count, int64_t terms,
 
 }  // namespace
 
-const GemmKernels kGemmAvx2 = {kRows, kColumns, kLanes, tile,       widen,
-                               squares, split,  pack_lines, pack_terms};
+const GemmKernels kGemmAvx2 = {kRows,   kColumns, kLanes,     tile,      widen,
+                               squares, split,    pack_lines, pack_terms};
 
 }  // namespace gvm
 

@@ -9,7 +9,8 @@
 #include <utility>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), apply_to = function)
 #define GVM_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
@@ -73,10 +74,10 @@ using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, int32_t*, int64
                         bool);
 
 template <int V>
-constexpr TileOf kTiles[kRows] = {
-    tile_of<1, V>, tile_of<2, V>, tile_of<3, V>,  tile_of<4, V>,  tile_of<5, V>,
-    tile_of<6, V>, tile_of<7, V>, tile_of<8, V>,  tile_of<9, V>,  tile_of<10, V>,
-    tile_of<11, V>, tile_of<12, V>, tile_of<13, V>, tile_of<14, V>};
+constexpr TileOf kTiles[kRows] = {tile_of<1, V>,  tile_of<2, V>,  tile_of<3, V>,  tile_of<4, V>,
+                                  tile_of<5, V>,  tile_of<6, V>,  tile_of<7, V>,  tile_of<8, V>,
+                                  tile_of<9, V>,  tile_of<10, V>, tile_of<11, V>, tile_of<12, V>,
+                                  tile_of<13, V>, tile_of<14, V>};
 
 void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t* c, int64_t ldc,
           int rows, int columns, bool accumulate) {
@@ -131,8 +132,8 @@ void split(const int16_t* panel, int64_t count, int16_t* high, int16_t* low) {
     const __mmask32 mask = left >= 32 ? 0xffffffffu : (1u << left) - 1;
     const __m512i x = _mm512_maskz_loadu_epi16(mask, panel + i);
     // (x + 128) >> 8 without leaving 16 bits.
-    const __m512i h = _mm512_add_epi16(_mm512_srai_epi16(x, 8),
-                                       _mm512_and_si512(_mm512_srai_epi16(x, 7), one));
+    const __m512i h =
+        _mm512_add_epi16(_mm512_srai_epi16(x, 8), _mm512_and_si512(_mm512_srai_epi16(x, 7), one));
     _mm512_mask_storeu_epi16(high + i, mask, h);
     _mm512_mask_storeu_epi16(low + i, mask, _mm512_sub_epi16(x, _mm512_slli_epi16(h, 8)));
   }
@@ -180,8 +181,8 @@ void pack_lines(const int16_t* const* lines, int count, int64_t terms, int width
       GVM_UNROLL
       for (int i = 0; i < 16; ++i) {
         const int16_t* line = first + i < count ? lines[first + i] : nullptr;
-        r[i] = line != nullptr ? _mm512_maskz_loadu_epi16(mask, line + 2 * p)
-                               : _mm512_setzero_si512();
+        r[i] =
+            line != nullptr ? _mm512_maskz_loadu_epi16(mask, line + 2 * p) : _mm512_setzero_si512();
       }
       transpose(r);
       int16_t* to = panel + (p * width + first) * 2;
@@ -224,8 +225,8 @@ void pack_terms(const int16_t* source, int64_t stride, int count, int64_t terms,
 
 }  // namespace
 
-const GemmKernels kGemmAvx512 = {kRows, kColumns, kLanes, tile,       widen,
-                                 squares, split,  pack_lines, pack_terms};
+const GemmKernels kGemmAvx512 = {kRows,   kColumns, kLanes,     tile,      widen,
+                                 squares, split,    pack_lines, pack_terms};
 
 }  // namespace gvm
 

@@ -15,7 +15,8 @@ void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t*
     for (int i = 0; i < kRows; ++i) {
       const int32_t a0 = a[2 * i], a1 = a[2 * i + 1];
       for (int j = 0; j < width; ++j) {
-        sums[i][j] += static_cast<uint32_t>(a0 * b[2 * j]) + static_cast<uint32_t>(a1 * b[2 * j + 1]);
+        sums[i][j] +=
+            static_cast<uint32_t>(a0 * b[2 * j]) + static_cast<uint32_t>(a1 * b[2 * j + 1]);
       }
     }
     a += 2 * kRows;
@@ -85,7 +86,7 @@ void pack_terms(const int16_t* source, int64_t stride, int count, int64_t terms,
 
 }  // namespace
 
-const GemmKernels kGemmScalar = {kRows, kColumns, kColumns / 2, tile,       widen,
-                                 squares, split,  pack_lines,   pack_terms};
+const GemmKernels kGemmScalar = {kRows,   kColumns, kColumns / 2, tile,      widen,
+                                 squares, split,    pack_lines,   pack_terms};
 
 }  // namespace gvm
