@@ -90,7 +90,7 @@ class Sgd(Operator):
         )
         for rounding in range(5):
             for w in (i32(28, 5, 7), i16(12, 5, 7)):
-                for gradient, exponent in ((30, 18), (5, 10), (47, 30), (0, -10)):
+                for gradient, exponent in ((30, 18), (5, 10), (47, 25), (0, -10)):
                     given = {"multiplier": 26214, "exponent": exponent, "rounding": rounding}
                     yield Case(
                         f"{w.dtype} F{gradient} k{exponent} r{rounding}",

@@ -59,7 +59,7 @@ class Slice(Operator):
         begin, strides = integers(attributes, "begin"), integers(attributes, "strides")
         shape = g.shape(node_inputs[0])
         for axis, stride in enumerate(strides):
-            if stride > 1:
+            if stride > 1 and g.shape(delta)[axis] > 1:
                 delta = _spread(g, delta, axis, stride)
         after = tuple(
             0 if d == -1 else d - first - kept
