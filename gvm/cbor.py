@@ -9,15 +9,14 @@ other byte string.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 __all__ = ["MAX_DEPTH", "CborError", "Value", "decode", "encode"]
 
 MAX_DEPTH = 64  # arrays and maps open at once
 
-Value: TypeAlias = (
-    int | bytes | str | bool | None | list["Value"] | tuple["Value", ...] | dict[str, "Value"]
-)
+Value: TypeAlias = Any
+"""An integer, ``bytes``, ``str``, bool, None, a list of values or a dict of values by ``str``."""
 
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
 _FALSE, _TRUE, _NULL = 20, 21, 22

@@ -1,4 +1,4 @@
-"""Importers: models of other frameworks become real-valued graphs. The last folder but one in which floats exist."""
+"""Importers: models of other frameworks become real-valued graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two passes that importers run on their graph: constant scales and shifts go into the weights before them, the dead goes away."""
+"""Passes of importers: constant scales and shifts go into the weights, what is unused goes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["fold_affine", "remove_unused"]
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """Folds constant scales and shifts of the last axis into the convolution, matrix product or bias that they follow.
+    """Folds constant scales and shifts of the last axis into the layer or bias that they follow.
 
-    A fold happens where nothing else reads the values and weights concerned. A merged bias carries the name of the later shift:
-    of batch normalisation, beta.
+    A fold happens where nothing else reads the values and weights concerned. A merged bias carries
+    the name of the later shift: of batch normalisation, beta.
     """
     return remove_unused(_Fold(remove_unused(graph)).run())
 

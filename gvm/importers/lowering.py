@@ -1,4 +1,4 @@
-"""What importers share: constants with their names, and the forms that are built from several operators."""
+"""What importers share: named constants, and forms that are built from several operators."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """An array that is known at import; ``trainable`` when it was a variable that training changes, or derives from one."""
+    """An array known at import; ``trainable`` when it is, or derives from, a trained variable."""
 
     data: NDArray[Any]
     name: str
@@ -38,7 +38,7 @@ class Constant:
 
 
 def same_padding(size: int, window: int, stride: int, dilation: int) -> tuple[int, int]:
-    """Borders before and after one axis with which the output has ceil(size / stride) positions; the odd one comes after."""
+    """Borders of one axis that give ceil(size / stride) positions; the odd one comes after."""
     positions = -(-size // stride)
     total = max(0, (positions - 1) * stride + (window - 1) * dilation + 1 - size)
     return total // 2, total - total // 2
@@ -56,7 +56,7 @@ class Lowering:
         self._keep: list[Constant] = []
 
     def parameter(self, constant: Constant, data: NDArray[Any] | None = None) -> Value:
-        """The parameter of a constant, or of what its data became by reshaping; asked twice, the same one."""
+        """The parameter of a constant, its data perhaps reshaped; asked twice, the same one."""
         array = np.asarray(constant.data if data is None else data, dtype=np.float64)
         key = (id(constant), array.shape, array.tobytes())
         if key not in self._parameters:
@@ -106,7 +106,7 @@ class Lowering:
             return x
         return int(self.g.transpose(x, permutation=permutation))
 
-    def bias(self, x: Value, constant: Constant) -> Value:
+    def bias(self, x: Value, constant: Constant, name: str = "") -> Value:
         """x + constant, a bias of the last axis where it is one."""
         shape = self.shape(x)
         data = _trim(constant.data)
@@ -117,18 +117,15 @@ class Lowering:
             and per_channel
             and (data.size == shape[-1] or not constant.trainable)
         ):
-            return int(
-                self.g.bias_add(
-                    x, self.parameter(constant, np.broadcast_to(data.reshape(-1), (shape[-1],)))
-                )
-            )
-        return int(self.g.add(x, self.parameter(constant, data)))
+            whole = np.broadcast_to(data.reshape(-1), (shape[-1],))
+            return int(self.g.bias_add(x, self.parameter(constant, whole), name=name))
+        return int(self.g.add(x, self.parameter(constant, data), name=name))
 
-    def scale(self, x: Value, constant: Constant) -> Value:
+    def scale(self, x: Value, constant: Constant, name: str = "") -> Value:
         """x * constant."""
         if constant.scalar() == 1.0 and not constant.trainable:
             return x
-        return int(self.g.mul(x, self.parameter(constant, _trim(constant.data))))
+        return int(self.g.mul(x, self.parameter(constant, _trim(constant.data)), name=name))
 
     def scale_by(self, x: Value, factor: float, name: str) -> Value:
         """x * factor; by the reciprocal of an integer, an exact division."""

@@ -1,12 +1,14 @@
-"""TensorFlow models of every kind become one frozen graph, and that becomes a real-valued :class:`gvm.graph.Graph`.
+"""TensorFlow models of every kind become one frozen graph, and that a real-valued graph.
 
-This file finds the graph: sources, variables, functions, constants. ``tensorflow_nodes.py`` translates its nodes.
+This file finds the graph: sources, variables, functions, constants. ``tensorflow_nodes.py``
+translates its nodes.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["load_tensorflow"]
 
 _CALLS = ("StatefulPartitionedCall", "PartitionedCall")
+_VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _DEFAULT_SIGNATURE = "serving_default"
 
 
@@ -55,13 +58,17 @@ class Frozen:
 def load_tensorflow(source: Any) -> Graph:
     """The real-valued graph of a TensorFlow model, with the named outputs ``predict``.
 
-    ``source`` is a keras.Model (Sequential or functional), a tf.Module or loaded SavedModel with a serving signature, a
-    ConcreteFunction, a tf.function with an input signature, or a path: SavedModel directory, ``.keras``, ``.h5``, frozen ``.pb``.
-    The first axis of each input is the batch. Variables keep their names as parameters; batch normalisation is folded where
-    it follows a convolution or a dense layer, and then its parameters carry the names of gamma and beta.
+    ``source`` is a keras.Model (Sequential or functional), a tf.Module or loaded SavedModel with a
+    serving signature, a ConcreteFunction, a tf.function with an input signature, or a path:
+    SavedModel directory, ``.keras``, ``.h5``, frozen ``.pb``. The first axis of each input is the
+    batch.
 
-    Raises :class:`gvm.importers.UnsupportedModel` with every node that has no translation, and ImportModelError, its base, for
-    any other source at fault.
+    Variables keep their names as parameters. Batch normalisation becomes a scale and a shift, named
+    after gamma and beta (moving_variance and moving_mean where there are none), and is folded into
+    the convolution or dense layer it follows: then the bias carries the name of the shift.
+
+    Raises :class:`gvm.importers.UnsupportedModel` with every node that has no translation, and
+    ImportModelError, its base, for any other source at fault.
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportModelError("TensorFlow is not installed: pip install 'gvm[tensorflow]'")
@@ -127,7 +134,7 @@ def _freeze_keras(model: Any, description: str) -> Frozen:
     backend = _keras_backend(model)
     if backend != "tensorflow":
         raise ImportModelError(
-            f"{description}: Keras must run on TensorFlow, its backend is {backend!r} (set KERAS_BACKEND=tensorflow)"
+            f"{description}: Keras must run on TensorFlow, its backend is {backend!r}"
         )
     try:
         inputs = (
@@ -137,7 +144,7 @@ def _freeze_keras(model: Any, description: str) -> Frozen:
         inputs = None
     if not inputs:
         raise ImportModelError(
-            f"{description}: the model has no inputs yet; build it, or pass a tf.function with an input_signature"
+            f"{description}: the model has no inputs yet; build it, or pass a tf.function"
         )
 
     def specification(tensor: Any) -> Any:
@@ -171,7 +178,8 @@ def _freeze_module(module: Any) -> Frozen:
     if signatures:
         if _DEFAULT_SIGNATURE not in signatures and len(signatures) != 1:
             raise ImportModelError(
-                f"{description}: signature {_DEFAULT_SIGNATURE!r} is needed, received {sorted(signatures)}"
+                f"{description}: signature {_DEFAULT_SIGNATURE!r} is needed, "
+                f"received {sorted(signatures)}"
             )
         function = signatures.get(_DEFAULT_SIGNATURE) or next(iter(signatures.values()))
     else:
@@ -181,7 +189,8 @@ def _freeze_module(module: Any) -> Frozen:
             or function.input_signature is None
         ):
             raise ImportModelError(
-                f"{description}: a serving signature, or __call__ as a tf.function with an input_signature, is needed"
+                f"{description}: a serving signature is needed, or __call__ as a tf.function "
+                "with an input_signature"
             )
         function = function.get_concrete_function()
     return _freeze_function(function, function.variables, description)
@@ -213,7 +222,7 @@ def _freeze_function(function: Any, weights: Iterable[Any], description: str) ->
 
 
 def _freeze_saved_model(path: Path) -> Frozen:
-    """Through the first-version loader, which reads SavedModels of both versions whatever Python objects they held."""
+    """Through the loader of version 1, which reads both, whatever Python objects they held."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -249,26 +258,32 @@ def _freeze_saved_model(path: Path) -> Frozen:
             )
         except (tf.errors.OpError, OSError, ValueError) as error:
             raise ImportModelError(f"{path}: TensorFlow cannot load it: {error}") from error
-        trainable = {v.op.name for v in tf.compat.v1.trainable_variables()}
-    names = {
-        n.variable.name: n.variable.trainable
-        for n in meta.object_graph_def.nodes
-        if n.HasField("variable")
-    }
-    names.update((name, True) for name in trainable)
-    variables = {
-        n.name: Variable(n.name, names[n.name])
-        for n in graph_def.node
-        if n.op == "Const" and n.name in names
-    }
+        trainable = {v.op.name: True for v in tf.compat.v1.trainable_variables()}
+        held = {
+            op.name: (_text(op, "shared_name") or op.name)
+            for op in graph.get_operations()
+            if op.type in _VARIABLES
+        }
+    for node in meta.object_graph_def.nodes:
+        if node.HasField("variable"):
+            trainable.setdefault(node.variable.name, node.variable.trainable)
+    variables = {}
+    for node, name in held.items():
+        # A serving copy of a variable carries its name with a number behind it.
+        original = name if name in trainable else re.sub(r"_\d+$", "", name)
+        variables[node] = Variable(original, trainable.get(original, False))
     placeholders = _as_placeholders(graph_def, inputs, str(path))
     return Frozen(str(path), graph_def, placeholders, tuple(outputs), variables)
+
+
+def _text(op: Any, name: str) -> str:
+    return str(op.get_attr(name).decode())
 
 
 def _as_placeholders(
     graph_def: Any, inputs: Mapping[str, Any], description: str
 ) -> tuple[str, ...]:
-    """Cuts the graph at a signature's inputs, which may be any tensors: each producing node becomes a placeholder."""
+    """Cuts the graph at a signature's inputs: their nodes, of any kind, become placeholders."""
     nodes = {node.name: node for node in graph_def.node}
     names = []
     for key, information in inputs.items():
@@ -277,7 +292,8 @@ def _as_placeholders(
             continue  # an input that no output depends on
         if index not in ("", "0"):
             raise ImportModelError(
-                f"{description}: input {key!r} must be the first output of a node, received {information.name!r}"
+                f"{description}: input {key!r} must be the first output of a node, "
+                f"received {information.name!r}"
             )
         node = nodes[name]
         node.Clear()
@@ -307,9 +323,7 @@ def _freeze_graph_file(path: Path) -> Frozen:
         raise ImportModelError(
             f"{path}: not a frozen graph: it has {len(inputs)} placeholders and {len(ends)} outputs"
         )
-    variables = [
-        n.name for n in graph_def.node if n.op in ("VarHandleOp", "VariableV2", "Variable")
-    ]
+    variables = [n.name for n in graph_def.node if n.op in _VARIABLES]
     if variables:
         raise ImportModelError(
             f"{path}: the graph is not frozen, it has variables: {', '.join(variables[:5])}"
@@ -322,7 +336,7 @@ def _node_of(name: str) -> str:
 
 
 def _inline(frozen: Frozen) -> Frozen:
-    """Replaces calls of functions by their bodies, also of those that were to be compiled as a whole."""
+    """Replaces calls by the bodies, also of functions that were to be compiled as a whole."""
     if not any(node.op in _CALLS for node in frozen.graph_def.node):
         return frozen
     import tensorflow as tf
@@ -364,12 +378,15 @@ def _inline(frozen: Frozen) -> Frozen:
 
 
 def _operations(frozen: Frozen) -> tuple[list[Any], list[Any], dict[str, Constant]]:
-    """Input tensors, output tensors, and the constant tensors by name: every node whose inputs are constants is evaluated."""
+    """Inputs, outputs and constants by tensor name; nodes of constants are evaluated."""
     import tensorflow as tf
 
     graph = tf.Graph()
     with graph.as_default():
-        tf.graph_util.import_graph_def(frozen.graph_def, name="")
+        try:
+            tf.graph_util.import_graph_def(frozen.graph_def, name="")
+        except ValueError as error:
+            raise ImportModelError(f"{frozen.description}: not a whole graph: {error}") from error
     inputs = [graph.get_tensor_by_name(name) for name in frozen.inputs]
     outputs = [graph.get_tensor_by_name(name) for name in frozen.outputs]
     return inputs, outputs, _constants(graph, inputs, outputs, frozen.variables)
@@ -416,16 +433,14 @@ def _constants(
     with tf.compat.v1.Session(graph=graph) as session:
         arrays = session.run(list(wanted.values()))
     found: dict[str, Constant] = {}
-    shared: dict[
-        tuple[str, str], Constant
-    ] = {}  # a variable that is read several times stays one parameter
+    shared: dict[tuple[str, str], Constant] = {}  # a variable stays one parameter, read often
     for tensor, array in zip(wanted.values(), arrays, strict=True):
-        sources = fixed[tensor.op.name]
+        origins = fixed[tensor.op.name]
         name = names.get(tensor.op.name)
         constant = Constant(
             np.asarray(array),
-            name or _derived_name(tensor.op.name, sources),
-            any(v.trainable for v in sources),
+            name or _derived_name(tensor.op.name, origins),
+            any(v.trainable for v in origins),
         )
         if name is not None:
             constant = shared.setdefault((name, tensor.dtype.name), constant)
@@ -455,7 +470,7 @@ def _variable_of(op: Any, variables: Mapping[str, Variable] | None) -> Variable 
 
 
 def _derived_name(node: str, sources: frozenset[Variable]) -> str:
-    """A constant worked out of variables is named after the one that shifts, else the one that scales, else its node."""
+    """The name of what is worked out of variables: what shifts, else what scales, else the node."""
     for part in ("beta", "moving_mean", "gamma", "moving_variance"):
         for source in sorted(v.name for v in sources):
             if source.rsplit("/", 1)[-1] == part:

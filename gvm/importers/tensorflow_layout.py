@@ -73,7 +73,7 @@ def _window(
     x: Operand,
     *weights: Operand,
 ) -> Tensor:
-    """A convolution or pooling, after ``pads`` of zeros around its input; ``dilation`` in place of its own."""
+    """A convolution or pooling after ``pads`` of zeros, with ``dilation`` in place of its own."""
     layout = layout_of(op)
     value = t.whole(x)
     if len(t.g.shape(value)) != 4:
@@ -211,7 +211,7 @@ PATTERNS.update(dict.fromkeys(WINDOWS, _window_after_pad))
 
 
 def _dilated(t: Translator, op: Any) -> Plan | None:
-    """SpaceToBatchND, convolution, BatchToSpaceND: a dilated convolution over two axes, or over one with an axis added."""
+    """SpaceToBatchND, convolution, BatchToSpaceND: a dilated convolution over two axes, or one."""
     conv = behind(op.inputs[0]).op
     squeeze = conv if conv.type == "Squeeze" else None
     conv = behind(squeeze.inputs[0]).op if squeeze else conv
@@ -504,6 +504,6 @@ def _resize(t: Translator, op: Any, x: Operand, size: Operand) -> Tensor:
     wanted = integers_of(size)
     if wanted[0] % height or wanted[1] % width or attribute_of(op, "align_corners"):
         raise Refusal(
-            f"resizes {height} x {width} to {wanted[0]} x {wanted[1]}; nearest supported form: a whole factor"
+            f"resizes {height} x {width} to {wanted}; nearest supported form: a whole factor"
         )
     return Tensor(_repeat(t, value, [1, wanted[0] // height, wanted[1] // width, 1], outer=False))

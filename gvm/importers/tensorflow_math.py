@@ -61,7 +61,7 @@ def _add(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
         return Tensor(t.g.add(left, right, name=op.name), merged)
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
-    return Tensor(t.low.bias(x.value, _fitting(t, x, c)), x.merged)
+    return Tensor(t.low.bias(x.value, _fitting(t, x, c), op.name), x.merged)
 
 
 @handles("AddN")
@@ -83,7 +83,7 @@ def _bias_add(t: Translator, op: Any, x: Operand, c: Operand) -> Tensor:
         to_last = (0, *range(2, rank), 1)
         to_first = (0, rank - 1, *range(1, rank - 1))
         return Tensor(t.low.transpose(t.low.bias(t.low.transpose(value, to_last), bias), to_first))
-    return Tensor(t.low.bias(x.value, _fitting(t, x, bias)), x.merged)
+    return Tensor(t.low.bias(x.value, _fitting(t, x, bias), op.name), x.merged)
 
 
 @handles("Sub")
@@ -105,13 +105,14 @@ def _mul(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
         return Tensor(t.g.mul(left, right, name=op.name), merged)
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
-    return Tensor(t.low.scale(x.value, _fitting(t, x, c)), x.merged)
+    return Tensor(t.low.scale(x.value, _fitting(t, x, c), op.name), x.merged)
 
 
 @handles("RealDiv", "Div", "DivNoNan")
 def _divide(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
     if isinstance(b, Tensor):
-        return _mul(t, op, a, Tensor(t.low.unary("reciprocal", b.value), b.merged))
+        made: Tensor = _mul(t, op, a, Tensor(t.low.unary("reciprocal", b.value), b.merged))
+        return made
     assert isinstance(a, Tensor)
     c = _fitting(t, a, b)
     number = c.scalar()
@@ -178,7 +179,7 @@ def _unary(function: str) -> Handler:
 def _softsign(t: Translator, op: Any, x: Value) -> Value:
     """x / (1 + |x|)."""
     size = t.g.add(t.g.relu(x), t.g.relu(t.low.negative(x)))
-    return t.g.mul(x, t.low.unary("reciprocal", t.low.shift_by(size, 1.0, f"{op.name}/one")))
+    return int(t.g.mul(x, t.low.unary("reciprocal", t.low.shift_by(size, 1.0, f"{op.name}/one"))))
 
 
 def _leaky(t: Translator, op: Any, x: Value) -> Value:
@@ -245,9 +246,7 @@ def _matmul(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
         raise Refusal("a constant on the left; nearest supported form: the value on the left")
     transposed = int(op.get_attr("transpose_b"))
     if isinstance(b, Tensor):
-        raise Refusal(
-            "both factors depend on the input and share no batch axis; nearest supported form: BatchMatMulV2"
-        )
+        raise Refusal("both factors depend on the input; nearest supported form: BatchMatMulV2")
     weight = t.low.parameter(must_be_constant(b, "weight"))
     return Tensor(t.g.matmul(a.value, weight, transpose_b=transposed, name=op.name), a.merged)
 
@@ -289,7 +288,7 @@ def _einsum(t: Translator, op: Any, *operands: Operand) -> Tensor:
     )
     if set(left) | set(right) != {*contracted, *shared, *free[0], *free[1]} or not contracted:
         raise Refusal(
-            f"{equation}: sums over an axis of one operand; nearest supported form: Sum, then a product"
+            f"{equation}: sums over an axis of one operand; nearest supported form: Sum before"
         )
     x = t.whole(a)
     size = dict(zip(left, t.g.shape(x), strict=True))
@@ -303,7 +302,7 @@ def _einsum(t: Translator, op: Any, *operands: Operand) -> Tensor:
         weight = must_be_constant(b, "weight")
         if shared:
             raise Refusal(
-                f"{equation}: a constant factor with an axis that is kept; nearest supported form: MatMul"
+                f"{equation}: a constant factor keeps a shared axis; nearest supported form: MatMul"
             )
         size.update(zip(right, weight.data.shape, strict=True))
     depth, columns = math.prod(size[s] for s in contracted), math.prod(size[s] for s in free[1])
@@ -353,7 +352,7 @@ def _near(a: float, b: float) -> bool:
 
 
 def _gated(t: Translator, op: Any) -> Plan | None:
-    """x * logistic(x) is silu(x); x times the normal distribution, written with erf or erfc, is gelu(x)."""
+    """x * logistic(x) is silu(x); x times the normal distribution, by erf or erfc, is gelu(x)."""
     first, second = (_scaled(t, operand) for operand in op.inputs)
     for (left, x), (right, gate) in ((first, second), (second, first)):
         if known_constant(t, x) is not None:

@@ -1,8 +1,9 @@
 """TensorFlow's operators, one after the other, as operators of the graph.
 
-Nodes are translated on demand from the outputs, so what no output needs is never looked at, and a pattern (gelu, silu, a dilated
-convolution, padding before a window) asks only for what feeds it. Three kinds of value meet here: tensors of the graph, constants,
-and integers worked out of shapes, in which the batch is a symbol.
+Nodes are translated on demand from the outputs, so what no output needs is never looked at, and a
+pattern (gelu, silu, a dilated convolution, padding before a window) asks only for what feeds it.
+Three kinds of value meet here: tensors of the graph, constants, and integers worked out of shapes,
+in which the batch is a symbol.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value of the graph; its first ``merged`` axes are the first axis of TensorFlow's tensor (the batch and more)."""
+    """A value of the graph; its first ``merged`` axes are the first axis of TensorFlow's tensor."""
 
     value: Value
     merged: int = 1
@@ -119,7 +120,7 @@ def translate(
     outputs: Sequence[Any],
     constants: Mapping[str, Constant],
 ) -> Graph:
-    """The graph between input and output tensors of a frozen tf.Graph, its constants given by tensor name."""
+    """The graph between tensors of a frozen tf.Graph, its constants given by tensor name."""
     translator = Translator(constants)
     for tensor in inputs:
         translator.add_input(description, tensor)
@@ -158,12 +159,14 @@ class Translator:
     def add_input(self, description: str, tensor: Any) -> None:
         if tensor.shape.rank is None or tensor.shape.rank == 0:
             raise ImportModelError(
-                f"{description}: input {tensor.name!r} needs a batch axis and a known rank, its shape is {tensor.shape}"
+                f"{description}: input {tensor.name!r} needs a batch axis and a known rank, "
+                f"its shape is {tensor.shape}"
             )
         first, *rest = tensor.shape.as_list()
         if None in rest:
             raise ImportModelError(
-                f"{description}: input {tensor.name!r}: every dimension but the batch must be known, received {tensor.shape}"
+                f"{description}: input {tensor.name!r}: every dimension but the batch must be "
+                f"known, received {tensor.shape}"
             )
         self.stored_batch = self.stored_batch or first
         self.done[tensor.name] = Tensor(self.g.input(tensor.op.name, (-1, *rest)))
@@ -276,7 +279,7 @@ class Translator:
         return _integers(array if kind == "Shape" else array.reshape(()))
 
     def reshape(self, x: Tensor, target: Sequence[Any]) -> Tensor:
-        """TensorFlow's reshape; -1 in ``target`` is worked out, and batch sizes that a graph has stored become the batch."""
+        """TensorFlow's reshape; -1 is worked out, a stored batch size becomes the batch."""
         source = self.g.shape(x.value)
         axis = source.index(-1)
         total = math.prod(source[:axis]) * math.prod(source[axis + 1 :])
@@ -290,7 +293,8 @@ class Translator:
             )
         if math.prod(before) != math.prod(source[:axis]) or (before and times > 1):
             raise Refusal(
-                f"reshapes {text_of(self.dims(x))} to {text_of(target)}: the batch must stay an axis of its own"
+                f"reshapes {text_of(self.dims(x))} to {text_of(target)}: "
+                "the batch must stay an axis of its own"
             )
         if times == 1:
             return Tensor(self.low.reshape(x.value, [*before, -1, *rest]))
@@ -316,7 +320,7 @@ class Translator:
             wanted[0], rest = Batch(1), known // self.stored_batch
         else:
             raise Refusal(
-                f"reshapes to {text_of(wanted)}: no axis is the batch; write -1 or the batch size in its place"
+                f"reshapes to {text_of(wanted)}: no axis is the batch; nearest supported form: -1"
             )
         if free:
             if total % rest:
@@ -332,7 +336,7 @@ class Translator:
             )
         if x.merged != 1:
             raise Refusal(
-                "the batch is merged with another axis here; nearest supported form: the same on the last axis of the tensor as it was"
+                "the batch is merged with another axis; nearest supported form: the same before"
             )
         return x.value
 
@@ -462,12 +466,8 @@ def _sliced_integers(
 
 def _product(op: Any, x: NDArray[Any], axes: NDArray[Any]) -> NDArray[Any]:
     kept = bool(op.get_attr("keep_dims"))
-    return np.asarray(
-        np.multiply.reduce(
-            x, axis=tuple(int(a) for a in axes.reshape(-1)), keepdims=kept, initial=1
-        ),
-        dtype=object,
-    )
+    over = tuple(int(a) for a in axes.reshape(-1))
+    return np.asarray(np.prod(x, axis=over, keepdims=kept), dtype=object)
 
 
 def _packed(op: Any, *xs: NDArray[Any]) -> NDArray[Any]:

@@ -42,7 +42,12 @@ class BroadcastTo(Operator):
 
     @staticmethod
     def real(attributes: Attributes, *inputs: Reals) -> Reals:
-        return np.broadcast_to(inputs[0], integers(attributes, "shape"))
+        shape, given = integers(attributes, "shape"), inputs[0].shape
+        if -1 in shape:  # the examples at hand
+            at = shape.index(-1)
+            own = at - len(shape) + len(given)
+            shape = (*shape[:at], given[own] if own >= 0 else 1, *shape[at + 1 :])
+        return np.broadcast_to(inputs[0], shape)
 
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
