@@ -32,10 +32,12 @@ void for_windows(const WindowAxis& a, int64_t at, bool include_pad, int64_t divi
   }
 }
 
+// A row of results at a time: sums of delta * (divisor / count), then one quotient.
 template <typename T>
 void spread(const Call& call, const Window2d& window) {
   const Tensor &delta = call.in[0], &out = call.out[0];
   const int64_t channels = delta.dims[3], columns = delta.dims[2];
+  const int64_t rows = window.h.in, width = window.w.in * channels;
   const bool include_pad = call.attr(kCountIncludePad) != 0;
   const int64_t divisor_h = axis_divisor(window.h, include_pad);
   const int64_t divisor_w = axis_divisor(window.w, include_pad);
@@ -43,29 +45,30 @@ void spread(const Call& call, const Window2d& window) {
                                                delta.type.fraction_bits);
   const IndexMap index = index_map(out.type, call.batch);
   const int64_t bytes = dtype_bytes(out.type.dtype);
-  int64_t* buffers = static_cast<int64_t*>(call.scratch->get(
-      0, call.threads->count() * channels * static_cast<int64_t>(sizeof(int64_t))));
+  int64_t* buffers = static_cast<int64_t*>(
+      call.scratch->get(0, call.threads->count() * width * static_cast<int64_t>(sizeof(int64_t))));
   std::atomic<int64_t> clamps{0};
-  call.threads->parallel_for(out.dims[0] * window.h.in, [&](int64_t task, int thread) {
-    const T* image = delta.as<T>() + task / window.h.in * delta.dims[1] * columns * channels;
-    int64_t* sums = buffers + thread * channels;
-    int64_t clamped = 0;
-    for (int64_t at = 0; at < window.w.in; ++at) {
-      std::fill(sums, sums + channels, 0);
-      for_windows(window.h, task % window.h.in, include_pad, divisor_h,
-                  [&](int64_t row, int64_t weight_h) {
-                    for_windows(window.w, at, include_pad, divisor_w,
-                                [&](int64_t column, int64_t weight_w) {
-                                  const T* d = image + (row * columns + column) * channels;
-                                  const int64_t weight = weight_h * weight_w;
-                                  for (int64_t c = 0; c < channels; ++c) sums[c] += d[c] * weight;
-                                });
-                  });
-      const int64_t element = (task * window.w.in + at) * channels;
-      clamped += quotient_row(call, site, sums, channels, divisor_h * divisor_w, index(element),
-                              out.as<char>() + element * bytes);
-    }
-    clamps += clamped;
+  call.threads->parallel_for(out.dims[0] * rows, [&](int64_t task, int thread) {
+    const T* image = delta.as<T>() + task / rows * delta.dims[1] * columns * channels;
+    int64_t* sums = buffers + thread * width;
+    std::fill(sums, sums + width, 0);
+    for_windows(window.h, task % rows, include_pad, divisor_h, [&](int64_t row, int64_t weight_h) {
+      for (int64_t at = 0; at < window.w.in; ++at) {
+        int64_t* to = sums + at * channels;
+        for_windows(window.w, at, include_pad, divisor_w, [&](int64_t column, int64_t weight_w) {
+          const T* d = image + (row * columns + column) * channels;
+          const int64_t weight = weight_h * weight_w;
+          if (weight == 1) {
+            for (int64_t c = 0; c < channels; ++c) to[c] += d[c];
+          } else {
+            for (int64_t c = 0; c < channels; ++c) to[c] += d[c] * weight;
+          }
+        });
+      }
+    });
+    const int64_t element = task * width;
+    clamps += quotient_row(call, site, sums, width, divisor_h * divisor_w, index(element),
+                           out.as<char>() + element * bytes);
   });
   *call.clamps += clamps;
 }

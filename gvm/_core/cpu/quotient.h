@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
 #include "cpu/kernel.h"
 
@@ -32,6 +33,33 @@ inline QuotientSite make_quotient_site(const Call& call, Rounding rounding, int 
 
 constexpr int64_t kQuotients = 128;  // rounded with one filling of random words
 
+// quotient() of fixed.h before its clamp, without branches; 0 < D <= 2^62, |N| <= 2^62.
+inline int64_t quotient_lane(int64_t N, int64_t D, bool stochastic, uint32_t r) {
+  const int64_t truncated = N / D, rest = N - truncated * D;
+  const int64_t below = rest < 0 ? -1 : 0;  // from the remainder's sign to the floor's
+  const int64_t q = truncated + below, remainder = rest + (below & D);
+  const int64_t twice = remainder - (D - remainder);
+  const bool nearest_up = (twice > 0) | ((twice == 0) & ((q & 1) != 0));
+  const bool stochastic_up =
+      scale_by_random(static_cast<uint64_t>(D), r) < static_cast<uint64_t>(remainder);
+  return q + (stochastic ? stochastic_up : nearest_up);
+}
+
+// The same for D = 2^s, 1 <= s <= 32, and stochastic rounding: r * 2^s < remainder * 2^32 iff
+// remainder plus the s high bits of ~r carries.
+inline int64_t shifted_lane(int64_t N, int s, uint32_t r) {
+  return stochastic_lane(N, s, ~r >> (32 - s));
+}
+
+// Clamps q, counting where that changes it.
+template <typename Out>
+Out clamp_lane(int64_t q, int64_t* clamps) {
+  constexpr int64_t kMax = std::numeric_limits<Out>::max(), kMin = std::numeric_limits<Out>::min();
+  const int64_t clamped = std::min(std::max(q, kMin), kMax);
+  *clamps += clamped != q ? 1 : 0;
+  return static_cast<Out>(clamped);
+}
+
 // Rounds n <= kQuotients numerators, whose random words are given, and returns how many clamped.
 template <typename Numerator, typename Out>
 int64_t quotients(const QuotientSite& s, const Numerator* x, int64_t n, int64_t divisor,
@@ -39,23 +67,32 @@ int64_t quotients(const QuotientSite& s, const Numerator* x, int64_t n, int64_t 
   constexpr int64_t kLimit = int64_t{1} << 62;
   constexpr int kBits = 8 * static_cast<int>(sizeof(Out));
   const bool stochastic = s.rounding != Rounding::nearest;
-  // Sides below 2^62 are divided by the machine.
+  int64_t clamps = 0;
+  if ((divisor & (divisor - 1)) == 0) {
+    const int shift = bit_length(static_cast<uint64_t>(divisor)) - 1 + s.down - s.up;
+    if (stochastic && shift >= 1 && shift <= 32) {
+      for (int64_t i = 0; i < n; ++i) {
+        out[i] = clamp_lane<Out>(shifted_lane(x[i], shift, words[i]), &clamps);
+      }
+      return clamps;
+    }
+  }
+  // Sides up to 2^62 are divided by the machine.
   const int64_t largest = s.up < 62 ? kLimit >> s.up : 0;
   const bool narrow = s.down < 62 && divisor <= (kLimit >> s.down);
-  int64_t clamps = 0;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t numerator = x[i];
     const uint32_t word = stochastic ? words[i] : 0;
-    int64_t q = 0;
     if (narrow && numerator <= largest && numerator >= -largest) {
-      const int64_t shifted =
-          static_cast<int64_t>(static_cast<uint64_t>(numerator) << std::min(s.up, 63));
-      q = quotient(shifted, divisor << s.down, s.rounding, word, kBits, &clamps);
+      const uint64_t shifted = static_cast<uint64_t>(numerator) << std::min(s.up, 63);
+      const int64_t q =
+          quotient_lane(static_cast<int64_t>(shifted), divisor << s.down, stochastic, word);
+      out[i] = clamp_lane<Out>(q, &clamps);
     } else {
-      q = quotient(shl(from_int64(numerator), s.up), shl(from_int64(divisor), s.down), s.rounding,
-                   word, kBits, &clamps);
+      out[i] = static_cast<Out>(quotient(shl(from_int64(numerator), s.up),
+                                         shl(from_int64(divisor), s.down), s.rounding, word, kBits,
+                                         &clamps));
     }
-    out[i] = static_cast<Out>(q);
   }
   return clamps;
 }
