@@ -110,8 +110,9 @@ class Model:
         ]
         _check_calibration(graph, inputs)
         whole = graph if loss is None else with_loss(graph, loss)
-        if loss is None and chosen.weight_headroom:
-            chosen = replace(chosen, weight_headroom=0)
+        if loss is None:
+            # What does not train does not grow.
+            chosen = replace(chosen, weight_headroom=0, activation_headroom=1)
         given = (
             []
             if loss is None

@@ -36,7 +36,7 @@ class Formats:
 
     uniform: int | None = None
     """Fraction bits of every i16 tensor, or None: chosen per tensor."""
-    activation_headroom: int = 1
+    activation_headroom: int = 2
     delta_headroom: int = 2
     weight_headroom: int = 2
     overrides: Mapping[str, int] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Quantized:
 
     graph: Graph
     narrow_bits: dict[Value, int]
-    """Fraction bits of each parameter in profile w16."""
+    """Fraction bits of each parameter of the integer graph in profile w16."""
     ranges: dict[str, float]
     """Largest magnitude seen, by value name."""
 
@@ -243,19 +243,20 @@ class _Quantizer:
             narrow = self._format_of(
                 max(self.ranges.get(v, 0.0), 1.0), "i16", 2 if trained else 0, MOST_WEIGHT_BITS
             )
-        self.narrow_bits[v] = narrow
         if bias:
             bits = min(
                 self._format_of(max(self.ranges.get(v, 0.0), 1.0), "i32", 4, 24),
                 self._accumulator_bits(readers),
             )
-            self.narrow_bits[v] = min(narrow, bits)
-            self.rounded[v] = {"i32": self._add_parameter(p.name, p.data, "i32", bits, trained)}
+            made = self._add_parameter(p.name, p.data, "i32", bits, trained)
+            self.narrow_bits[made] = min(narrow, bits)
+            self.rounded[v] = {"i32": made}
             return
         if not trained:
             self.rounded[v] = {"i16": self._add_parameter(p.name, p.data, "i16", narrow, False)}
             return
         wide = self._add_parameter(p.name, p.data, "i32", narrow + EXTRA_WEIGHT_BITS, True)
+        self.narrow_bits[wide] = narrow
         self.g.stage = "view"
         self.rounded[v] = {
             "i32": wide,
