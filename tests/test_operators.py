@@ -19,6 +19,7 @@ from gvm.ops import OPERATORS
 from gvm.types import RANGE, Type
 from tests import operator_suite as suite
 from tests.operator_suite import Array
+from tests.vectors import operators as vectors
 
 LEVELS = list(_core.cpu_levels())
 SMALL = 600
@@ -292,3 +293,33 @@ def test_number_of_inputs_is_checked(operator: type[Operator]) -> None:
         with pytest.raises(ProgramError) as caught:
             suite.infer(operator, inputs, operator.complete(case.attributes))
         assert caught.value.name == "bad_graph"
+
+
+# --- Vectors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS.keys())
+def test_vectors_are_whole(operator: type[Operator]) -> None:
+    lines = (vectors.FOLDER / f"{operator.name}.txt").read_text().splitlines()
+    assert lines[0] == f"# {operator.name}, opcode {operator.opcode}"
+    values = {line.rsplit(" ", 3)[0] for line in lines if line.startswith("value ")}
+    assert {question for question, _, _ in vectors.questions(operator)} <= values
+    assert set(vectors.refusals(operator)) <= set(lines)
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=[_core.CPU_LEVELS[v] for v in LEVELS])
+@pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS.keys())
+def test_vectors_hold(operator: type[Operator], level: int) -> None:
+    for line in (vectors.FOLDER / f"{operator.name}.txt").read_text().splitlines()[1:]:
+        fields = line.split(" ")
+        attributes = vectors.parse_attributes(operator, fields[1])
+        if fields[0] == "refuse":
+            with pytest.raises(ProgramError) as caught:
+                suite.infer(operator, vectors.parse_types(fields[2]), attributes)
+            assert caught.value.status == int(fields[3]), line
+            continue
+        case = vectors.parse_case(fields)
+        inputs = suite.paint(case, "painted" if case.data is None else "given")
+        outputs, clamps = suite.core(operator, case, attributes, inputs, level)
+        types = suite.infer(operator, case.inputs, attributes)
+        assert vectors.answer(types, outputs, clamps).split(" ") == fields[7:], line
