@@ -26,7 +26,7 @@ void run_group(const Call& call, const Convolution& c, int64_t group) {
   job.k = gather.terms();
   job.a = positions_as_lines(gather);
   job.b = strided_lines(filters);
-  job.epilogue = epilogue_of(call);
+  job.epilogue = epilogue_of(call, first_filter);
   job.epilogue.rows.first = first_filter;
   job.epilogue.rows.step = c.filters;
   gemm(job, *call.cpu, *call.threads, *call.scratch);

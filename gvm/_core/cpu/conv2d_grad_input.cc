@@ -69,9 +69,10 @@ void run_phase(const Call& call, const Convolution& c, int64_t group, const Phas
   job.k = gather.terms();
   job.a = positions_as_lines(gather);
   job.b = channels_as_lines(kernel);
-  job.epilogue = epilogue_of(call);
+  const int64_t first_channel = group * c.group_channels();
+  job.epilogue = epilogue_of(call, first_channel);
   RowMap& to = job.epilogue.rows;
-  to.first = (rows.first * v.in + columns.first) * c.channels + group * c.group_channels();
+  to.first = (rows.first * v.in + columns.first) * c.channels + first_channel;
   to.step = v.stride * c.channels;
   if (h.stride > 1 || v.stride > 1) {
     to.count = columns.count;
