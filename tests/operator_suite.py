@@ -17,7 +17,7 @@ from gvm.types import NUMPY, RANGE, Type
 PERIOD = 251
 SEED, STEP, SITE = 0xFEDCBA9876543210, 2**40 + 3, 77
 MAX_BATCH = 1 << 20
-KINDS = ("painted", "minima", "maxima", "alternating", "zeros", "random")
+KINDS = ("painted", "minima", "maxima", "alternating", "zeros", "random", "small")
 
 Array = NDArray[Any]
 Attributes = dict[str, AttributeValue]
@@ -55,7 +55,9 @@ def _painted(kind: str, index: Array, least: int, greatest: int, position: int) 
         words = ((i + 1) * (2 * position + 0x9E3779B97F4A7C15) % 2**64 for i in range(PERIOD))
         period = np.array([least + (w >> 1) * span // 2**63 for w in words], dtype=np.int64)
         return period[index % PERIOD]
-    if kind == "random":
+    if kind in ("random", "small"):
+        if kind == "small":
+            least, greatest = max(least, min(-5, greatest)), min(greatest, max(5, least))
         generator = np.random.default_rng(position + 1)
         return generator.integers(least, greatest, index.shape, dtype=np.int64, endpoint=True)
     if kind == "alternating":

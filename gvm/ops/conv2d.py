@@ -138,3 +138,12 @@ def convolution_cases() -> Iterator[
     yield "depthwise-multiplied", (4, 3, 3), (2, 2, 1, 6), {"groups": 3, "strides": (2, 1)}
     yield "depthwise-wide", (3, 3, 33), (3, 3, 1, 33), {"groups": 33, "padding": (1, 1, 1, 1)}
     yield "one-row", (1, 9, 2), (1, 3, 2, 2), {}
+    yield "even-channels", (6, 5, 34), (3, 3, 34, 70), {"padding": (1, 1, 1, 1)}
+    yield "odd-channels", (5, 5, 31), (3, 3, 31, 33), {"padding": (1, 0, 0, 1)}
+    yield "many-channels", (3, 3, 129), (3, 3, 129, 5), {"padding": (1, 1, 1, 1)}
+    yield "many-channels-strided", (5, 4, 40), (3, 3, 40, 34), {"strides": (2, 2)}
+    yield "many-channels-dilated", (5, 6, 33), (2, 3, 33, 9), {"dilation": (3, 2)}
+    yield "many-pixels", (12, 11, 3), (2, 3, 3, 17), {"padding": (0, 1, 1, 1)}
+    yield "many-filters", (3, 2, 5), (2, 2, 5, 131), {}
+    yield "wide-groups", (4, 4, 18), (3, 2, 9, 16), {"groups": 2, "strides": (1, 2)}
+    yield "even-groups", (3, 4, 64), (2, 2, 32, 18), {"groups": 2, "padding": (1, 0, 0, 1)}

@@ -96,6 +96,13 @@ class Matmul(Operator):
             expected=([[4294967296]],),
             local=1,
         )
+        yield Case(
+            "two-minima-pass-31-bits",
+            (i16(8, -1, 2), i16(8, 2, 2)),
+            data=([[-32768] * 2], [[-32768, 32767]] * 2),
+            expected=([[2147483648, -2147418112]],),
+            local=1,
+        )
         yield Case("one-by-one", (i16(0, -1, 1), i16(0, 1, 1)), local=1)
         for m, k, n in (
             (13, 3, 31),
@@ -106,6 +113,7 @@ class Matmul(Operator):
             (6, 7, 1),
         ):
             yield Case(f"tile-{m}-{k}-{n}", (i16(5, -1, k), i16(6, k, n)), local=m, batch=m + 3)
+        yield Case("blocks", (i16(5, -1, 9), i16(6, 9, 131)), local=127, batch=131)
         yield Case("long-sum", (i16(5, -1, 1031), i16(6, 1031, 5)), local=15, batch=17)
         yield Case("carry-past-2-to-the-47", (i16(0, -1, 140001), i16(0, 140001, 2)), local=2)
         yield Case(

@@ -69,6 +69,7 @@ class MatmulGradWeight(Operator):
             (6, 7, 1),
         ):
             yield Case(f"tile-{k}-{b}-{n}", (i16(5, -1, k), i16(6, -1, n)), local=b, batch=b + 3)
+        yield Case("blocks", (i16(5, -1, 127), i16(6, -1, 131)), local=9, batch=11)
         yield Case("long-sum", (i16(5, -1, 15), i16(6, -1, 5)), local=1031, batch=1033)
         yield Case(
             "carry-past-2-to-the-47", (i16(0, -1, 2), i16(0, -1, 3)), local=140001, batch=140003
