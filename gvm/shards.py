@@ -1,4 +1,4 @@
-"""Shards of a training step: what one worker computes of a batch, whatever the workers, threads or micro-batches."""
+"""Shards of a training step: what one worker computes of a batch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from gvm import _core
 
 Arrays = Sequence[NDArray[Any]]
+TOTALS = 5
 
 
 class ShardRunner:
-    """Runs the segments of ``grad`` on one worker's part of a batch, micro-batch by micro-batch, and applies totals.
+    """Runs the segments of ``grad`` on one worker's part of a batch, and applies totals.
 
     Sums are exact integers, so the totals of a batch are the sum over runners, in any order.
     """
@@ -35,6 +36,10 @@ class ShardRunner:
         self.seed = seed
         self.total_elements = int(program.info()["totals"])
         self.segments = int(program.info()["segments"])
+        starts = {segment: at for _, at, segment in reversed(program.tensors(TOTALS))}
+        ends = [*(starts[s] for s in range(1, self.segments)), self.total_elements]
+        self.ranges = [slice(starts[s], ends[s]) for s in range(self.segments)]
+        """Where the totals of each segment lie."""
         self._shards: list[Any] = []
         self._where: tuple[NDArray[Any], int, int, int] | None = None
 
@@ -44,7 +49,10 @@ class ShardRunner:
         self._where = (indices, offset, batch, step)
 
     def run(self, segment: int, totals: NDArray[Any], sums: NDArray[Any]) -> None:
-        """Adds this worker's partial sums of a segment to ``sums``; ``totals`` holds those of earlier segments over all workers."""
+        """Adds this worker's partial sums of a segment to ``sums``.
+
+        ``totals`` holds the sums of earlier segments over all workers.
+        """
         assert self._where is not None
         indices, offset, batch, step = self._where
         size = self.micro_batch or max(1, len(indices))
@@ -81,6 +89,9 @@ class ShardRunner:
 
 
 def split(indices: NDArray[Any], workers: int) -> list[tuple[NDArray[Any], int]]:
-    """The part of a batch and its offset for each worker: contiguous, sizes differing by at most one, some possibly empty."""
-    bounds = [len(indices) * w // workers for w in range(workers + 1)]
+    """The part of a batch and its offset for each worker.
+
+    Parts are contiguous, their sizes differ by at most one; some may be empty, but never the first.
+    """
+    bounds = [-(-len(indices) * w // workers) for w in range(workers + 1)]
     return [(indices[a:b], a) for a, b in zip(bounds, bounds[1:], strict=False)]

@@ -1,4 +1,5 @@
-"""Training: the loop over epochs and steps. Every step is a fact: its totals are exact sums, its rounding is drawn from (seed, step)."""
+"""Training: the loop over epochs and steps. Every step is a fact: its totals are exact sums, its
+rounding is drawn from (seed, step)."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ from gvm import _core, cbor
 from gvm.errors import GvmError
 from gvm.files import write_bytes
 from gvm.loss import Loss
-from gvm.progress import progress_bar
 from gvm.program import Program
+from gvm.progress import progress_bar
 from gvm.random import permutation
-from gvm.shards import ShardRunner, split
+from gvm.shards import ShardRunner
 
 if TYPE_CHECKING:
     from gvm.model import Model
@@ -32,7 +33,8 @@ Arrays = Sequence[NDArray[Any]]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave: exact sums over its steps (rounded as in training), and the loss on the validation data."""
+    """What one epoch gave: exact sums over its steps (rounded as in training), and the loss on the
+    validation data."""
 
     epoch: int
     steps: int
@@ -56,7 +58,8 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands: with the parameters and the optimizer's state, all that the next step depends on."""
+    """Where a run stands: with the parameters and the optimizer's state, all that the next step
+    depends on."""
 
     seed: int
     step: int
@@ -102,7 +105,8 @@ class History:
     state_id: str = ""
     steps: int = 0
     clamped: dict[str, int] = field(default_factory=dict)
-    """Elements that rounding clamped in the run, by node of ``grad`` and ``apply``; nodes without any are left out."""
+    """Elements that rounding clamped in the run, by node of ``grad`` and ``apply``; nodes without
+    any are left out."""
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per epoch, for tables."""
@@ -161,7 +165,8 @@ def state_id(train_id: bytes, parameters_id: bytes, state: bytes, training: Trai
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is executed. None of it but the batch size and the seed moves a bit of the result."""
+    """How a run is executed. None of it but the batch size and the seed moves a bit of the
+    result."""
 
     epochs: int
     batch_size: int
@@ -215,6 +220,10 @@ class Alone:
         self.runner.apply(totals, step)
         return totals
 
+    def clamps(self, function: int) -> list[int]:
+        """Elements that rounding has clamped, by node."""
+        return list(self.session.clamps(function))
+
 
 def train(
     model: Model,
@@ -229,7 +238,8 @@ def train(
     patience: int | None,
     progress: bool | None,
 ) -> tuple[bytes, bytes, TrainingState, History]:
-    """Runs the steps of a compiled training program from ``start``; returns parameters, state, where the run stands, and its history."""
+    """Runs the steps of a compiled training program from ``start``; returns parameters, state,
+    where the run stands, and its history."""
     count = len(inputs[0])
     data = program.encode()
     native = _core.Program(data)
@@ -279,7 +289,7 @@ def train(
         if best is not None:
             parameters, state = best[1], best[2]
             training = replace(best[3], epochs=training.epochs)
-        clamped = model.clamp_report(workers.session, program)
+        clamped = model.clamp_report(workers, program)
     parameters_id = native.parameters_id(parameters)
     train_id = native.info()["train_id"]
     history = History(
