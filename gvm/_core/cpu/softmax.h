@@ -35,6 +35,32 @@ int64_t exponentials(const Exponentials& tables, int64_t limit, const T* x, int6
   return sum;
 }
 
+// Quotients by one divisor D in [1, 2^62], equal to quotient(N, D, ...): the division by D is a
+// product with floor((2^64 - 1) / D), at most 2 too small for N < 2^62, and then made right.
+class Divider {
+ public:
+  explicit Divider(int64_t divisor)
+      : divisor_(static_cast<uint64_t>(divisor)), inverse_(~uint64_t{0} / divisor_) {}
+
+  // The quotient of 0 <= n < 2^62, before the clamp.
+  int64_t divide(int64_t n, Rounding rounding, uint32_t r) const {
+    uint64_t q = mul_unsigned(static_cast<uint64_t>(n), inverse_).hi;
+    uint64_t remainder = static_cast<uint64_t>(n) - q * divisor_;
+    for (int i = 0; i < 2; ++i) {
+      const uint64_t low = remainder >= divisor_ ? 1 : 0;
+      q += low;
+      remainder -= divisor_ & (0 - low);
+    }
+    const uint64_t odd = q & 1;
+    const bool up = rounding == Rounding::nearest ? 2 * remainder + odd > divisor_
+                                                  : scale_by_random(divisor_, r) < remainder;
+    return static_cast<int64_t>(q + (up ? 1 : 0));
+  }
+
+ private:
+  uint64_t divisor_, inverse_;
+};
+
 // The session's tables of a format, or `own`; null after a failure.
 inline const Exponentials* find_exponentials(const Call& call, int fraction_bits,
                                              Exponentials* own) {
@@ -83,6 +109,8 @@ void softmax_rows(const Call& call, const Exponentials& tables, const int32_t* l
           }
           // Dividend and divisor are at most sum * 2^|F'|.
           const bool narrow = bit_length(static_cast<uint64_t>(sum)) + up + down <= 62;
+          const Int128 divisor = shl(from_int64(sum), down);
+          const Divider divider(narrow ? static_cast<int64_t>(divisor.lo) : 1);
           with_narrow(out.type.dtype, [&](auto zero) {
             using Out = decltype(zero);
             Out* y = out.as<Out>() + row * n;
@@ -90,10 +118,9 @@ void softmax_rows(const Call& call, const Exponentials& tables, const int32_t* l
               const uint32_t r = words.empty() ? 0 : words[static_cast<size_t>(i)];
               const int64_t value = e[static_cast<size_t>(i)] - (i == label ? sum : 0);
               const int64_t q =
-                  narrow ? quotient(value * (int64_t{1} << up), sum * (int64_t{1} << down),
-                                    rounding, r, bits, &clamped)
-                         : quotient(shl(from_int64(value), up), shl(from_int64(sum), down),
-                                    rounding, r, bits, &clamped);
+                  narrow && value >= 0
+                      ? clamp_and_count(divider.divide(value << up, rounding, r), bits, &clamped)
+                      : quotient(shl(from_int64(value), up), divisor, rounding, r, bits, &clamped);
               y[i] = static_cast<Out>(q);
             }
           });
