@@ -22,11 +22,13 @@ def from_tensorflow(
     max_batch: int = MAX_BATCH,
     progress: bool | None = None,
 ) -> Model:
-    """A DModel from TensorFlow: a keras.Model, tf.Module, ConcreteFunction, or the path of a SavedModel, .keras, .h5 or frozen .pb.
+    """A DModel from TensorFlow: a keras.Model, tf.Module, ConcreteFunction, or the path of a
+    SavedModel, .keras, .h5 or frozen .pb.
 
-    ``calibration``: real inputs, batch first, from which every format is chosen; ``labels`` (classes or targets) for the formats of
-    the backward pass, drawn where none are given. ``loss``: "softmax_cross_entropy" or "mean_squared_error"; without one the model
-    only runs. ``formats``: None (chosen per tensor) or "<IL,FL>", the uniform format of the seed literature.
+    ``calibration``: real inputs, batch first, from which every format is chosen; ``labels``
+    (classes or targets) for the formats of the backward pass, drawn where none are given.
+    ``loss``: "softmax_cross_entropy" or "mean_squared_error"; without one the model only runs.
+    ``formats``: None (chosen per tensor) or "<IL,FL>", the uniform format of the seed literature.
 
     Raises :class:`gvm.ImportModelError` with everything that cannot be imported.
     """

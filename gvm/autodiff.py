@@ -1,4 +1,5 @@
-"""Reverse-mode differentiation of a real-valued graph. The rules live with their operators (``Operator.gradient``)."""
+"""Reverse-mode differentiation of a real-valued graph. The rules live with their operators
+(``Operator.gradient``)."""
 
 from __future__ import annotations
 
@@ -10,10 +11,12 @@ LOSSES = ("softmax_cross_entropy", "mean_squared_error")
 
 
 def with_loss(graph: Graph, loss: str) -> Graph:
-    """The graph with labels, loss and gradients: outputs ``loss`` (partial total, count and, for classifiers, correct) and ``grad``
+    """The graph with labels, loss and gradients: outputs ``loss`` (partial total, count and, for
+    classifiers, correct) and ``grad``
     (the totals of the loss, then one gradient per trainable parameter, in order).
 
-    A final softmax stays in ``predict``; the loss reads its logits. Raises ImportModelError for a graph that the loss does not fit.
+    A final softmax stays in ``predict``; the loss reads its logits. Raises ImportModelError for a
+    graph that the loss does not fit.
     """
     if loss not in LOSSES:
         raise ImportModelError(f"loss must be one of {', '.join(LOSSES)}, received {loss!r}")
@@ -29,7 +32,7 @@ def with_loss(graph: Graph, loss: str) -> Graph:
         read = final.inputs[0] if final is not None and final.op == "softmax" else output
         if len(g.shape(read)) != 2:
             raise ImportModelError(
-                f"softmax_cross_entropy: logits must have shape (batch, classes), received {g.shape(read)}"
+                f"{loss}: logits must have shape (batch, classes), received {g.shape(read)}"
             )
         labels = g.label("labels", (-1,))
         each = g.softmax_cross_entropy(read, labels)
@@ -55,17 +58,20 @@ def with_loss(graph: Graph, loss: str) -> Graph:
             raise ImportModelError(f"parameter {parameter.name!r} does not influence the loss")
         if not g.types[gradient].partial:
             raise ImportModelError(
-                f"parameter {parameter.name!r}: its gradient is not a sum over examples, which training needs"
+                f"parameter {parameter.name!r}: its gradient is not a sum over examples"
             )
         totals.append(g.total(gradient))
     return g.graph(loss=sums, grad=totals)
 
 
 def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict[Value, Value]:
-    """Adds to ``g``, which continues ``forward``, the gradients of what ``seeds`` (value -> its gradient) stand for.
+    """Adds to ``g``, which continues ``forward``, the gradients of what ``seeds`` (value -> its
+    gradient) stand for.
 
-    Returns the gradient of every parameter that has one. At the limits of a rounded result the gradient is dropped where the
-    step would push further out (numerics section 2): ``convert_grad`` nodes, the identity in real numbers.
+    Returns the gradient of every parameter that has one. At the limits of a rounded result the
+    gradient is dropped where the
+    step would push further out (numerics section 2): ``convert_grad`` nodes, the identity in real
+    numbers.
     """
     deltas: dict[Value, list[Value]] = {v: [d] for v, d in seeds.items()}
     varies = _depends_on_parameters(forward)
@@ -90,7 +96,8 @@ def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict
 
 
 def _limits(output: Value, consumers: dict[Value, list[Node]]) -> Value:
-    """The value whose limits gate the gradient of ``output``. Behind a relu that alone reads it, the relu's result says the same:
+    """The value whose limits gate the gradient of ``output``. Behind a relu that alone reads it,
+    the relu's result says the same:
     it is at the maximum together with its input, and where it is 0 the gradient is 0 already."""
     readers = consumers.get(output, [])
     return readers[0].outputs[0] if len(readers) == 1 and readers[0].op == "relu" else output

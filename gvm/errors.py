@@ -1,4 +1,5 @@
-"""What goes wrong, as exceptions. The command line turns a :class:`GvmError` into one line and exit status 2."""
+"""What goes wrong, as exceptions. The command line turns a :class:`GvmError` into one line and exit
+status 2."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ class GvmError(Exception):
 
 
 class ProgramError(GvmError):
-    """The program or its data is at fault: a positive status of ``gvm.h``, the same on every machine."""
+    """The program or its data is at fault: a positive status of ``gvm.h``, the same on every
+    machine."""
 
     def __init__(self, message: str, status: int = 0, name: str = "") -> None:
         super().__init__(message)

@@ -1,6 +1,8 @@
-"""Writes what is generated from the operators' declarations: ``_core/ops.inc`` and ``docs/operators.md``.
+"""Writes what is generated from the operators' declarations: ``_core/ops.inc`` and
+``docs/operators.md``.
 
-``python -m gvm.generate`` writes them; ``--check`` exits 1 when a committed file is stale. Needs no built extension.
+``python -m gvm.generate`` writes them; ``--check`` exits 1 when a committed file is stale. Needs no
+built extension.
 """
 
 from __future__ import annotations
@@ -26,16 +28,17 @@ def ops_inc() -> str:
     for op in OPERATORS.values():
         least = len(op.inputs)
         attributes = " ".join(_attribute(a) for a in op.attributes) or "GVM_NO_ATTR"
-        lines.append(
-            f"GVM_OP({op.opcode}, {op.name}, {least}, {max(least, op.variadic)}, {op.outputs}, {op.sites},"
-        )
+        row = (op.opcode, op.name, least, max(least, op.variadic), op.outputs, op.sites)
+        lines.append(f"GVM_OP({', '.join(map(str, row))},")
         lines.append(f"       {attributes})")
     return "\n".join(lines) + "\n"
 
 
 def _attribute(a: Attribute) -> str:
     shortest, longest = a.length or (1, 1)
-    return f"GVM_ATTR({a.name}, {'true' if a.length else 'false'}, {a.minimum}, {a.maximum}, {shortest}, {longest})"
+    is_list = "true" if a.length else "false"
+    row = (a.name, is_list, a.minimum, a.maximum, shortest, longest)
+    return f"GVM_ATTR({', '.join(map(str, row))})"
 
 
 def operators_md() -> str:
@@ -53,7 +56,7 @@ def operators_md() -> str:
     for op in OPERATORS.values():
         lines += ["", f"## {op.name}", "", inspect.cleandoc(op.__doc__ or ""), ""]
         lines += [
-            f"Opcode {op.opcode}; {op.outputs} output{'s' if op.outputs > 1 else ''}; {op.sites} rounding site{'' if op.sites == 1 else 's'}.",
+            f"Opcode {op.opcode}. Outputs: {op.outputs}. Rounding sites: {op.sites}.",
             "",
         ]
         if op.inputs:

@@ -1,7 +1,9 @@
 """The graph: frozen nodes over typed values, real-valued before quantisation and integer after it.
 
-A :class:`Builder` adds nodes one at a time; shapes come from the core (``infer``), the one judge of validity. A real-valued value has
-the type ``real``: the core is asked with stand-in formats, so shape rules are written once, in ``_core/ops/*.cc``.
+A :class:`Builder` adds nodes one at a time; shapes come from the core (``infer``), the one judge of
+validity. A real-valued value has
+the type ``real``: the core is asked with stand-in formats, so shape rules are written once, in
+``_core/ops/*.cc``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ Value = int
 """A value is its number in the graph."""
 
 TOTAL = "total"
-"""The marker node of a reduce: a partial sum in, the sum over all shards out. No primitive: it separates segments."""
+"""The marker node of a reduce: a partial sum in, the sum over all shards out. No primitive: it
+separates segments."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in an order where each follows its inputs; ``outputs`` names what a function of the program returns."""
+    """Nodes in an order where each follows its inputs; ``outputs`` names what a function of the
+    program returns."""
 
     types: tuple[Type, ...]
     nodes: tuple[Node, ...]
@@ -90,7 +94,8 @@ def infer(
     max_batch: int = 1 << 20,
     node: int = -1,
 ) -> tuple[Type, ...]:
-    """Output types of a node, as the core derives them. Raises :class:`gvm.errors.ProgramError` with the core's message."""
+    """Output types of a node, as the core derives them. Raises :class:`gvm.errors.ProgramError`
+    with the core's message."""
     operator = OPERATORS[op]
     return tuple(
         _core.infer(
@@ -104,7 +109,8 @@ def infer(
 
 
 class Builder:
-    """Adds nodes to a growing graph. ``g.matmul(a, b, transpose_b=1)`` adds a node and returns its output value."""
+    """Adds nodes to a growing graph. ``g.matmul(a, b, transpose_b=1)`` adds a node and returns its
+    output value."""
 
     def __init__(self, base: Graph | None = None, max_batch: int = 1 << 20) -> None:
         self.types: list[Type] = list(base.types) if base else []
@@ -211,7 +217,8 @@ class Builder:
 
 
 def _stand_in(operator: Any, position: int, type_: Type) -> Type:
-    """The integer type in whose place a real value is shown to the core: the first that the operand accepts, 0 fraction bits."""
+    """The integer type in whose place a real value is shown to the core: the first that the operand
+    accepts, 0 fraction bits."""
     if type_.dtype != "real":
         return type_
     dtype = "i64" if type_.partial else operator.input_spec(position).accepts[0]
@@ -224,7 +231,8 @@ def evaluate_real(
     labels: Sequence[NDArray[Any]] = (),
     outputs: Sequence[Value] | None = None,
 ) -> dict[Value, NDArray[Any]]:
-    """Every value of a real-valued graph in float64, each operator by its ``real()``: for calibration and tests, above the trust boundary."""
+    """Every value of a real-valued graph in float64, each operator by its ``real()``: for
+    calibration and tests, above the trust boundary."""
     values: dict[Value, NDArray[Any]] = {p.value: p.data for p in graph.parameters}
     values.update(zip(graph.inputs, (np.asarray(x, dtype=np.float64) for x in inputs), strict=True))
     values.update(zip(graph.labels, (np.asarray(y) for y in labels), strict=False))

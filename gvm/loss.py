@@ -15,9 +15,11 @@ MAX_EXAMPLES = 1 << 22
 @total_ordering
 @dataclass(frozen=True)
 class Loss:
-    """``total``: the sum over ``count`` examples, an integer with 24 fraction bits; ``correct``: examples classified correctly.
+    """``total``: the sum over ``count`` examples, an integer with 24 fraction bits; ``correct``:
+    examples classified correctly.
 
-    Losses merge by addition and compare exactly, as total_a·count_b against total_b·count_a (numerics section 7).
+    Losses merge by addition and compare exactly, as total_a·count_b against total_b·count_a
+    (numerics section 7).
     """
 
     total: int

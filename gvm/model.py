@@ -1,4 +1,5 @@
-"""A DModel: a program with its parameters. It runs, evaluates, trains, saves and loads; every result is an exact integer underneath."""
+"""A DModel: a program with its parameters. It runs, evaluates, trains, saves and loads; every
+result is an exact integer underneath."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gvm import _core, cbor
 from gvm.autodiff import with_loss
@@ -28,35 +28,31 @@ from gvm.program import (
     with_optimizer,
     with_profile,
 )
-from gvm.quantize import Formats, calibrate, draw_labels, integers, quantize
 from gvm.progress import progress_bar
+from gvm.quantize import Formats, calibrate, draw_labels, quantize
+from gvm.tensors import (
+    Array,
+    IntegerTensor,
+    check_calibration,
+    convert_parameters,
+    pack_parameters,
+    quantize_array,
+    unpack,
+)
 from gvm.train import History, Plan, TrainingState, batches, train
-from gvm.types import NUMPY, Type
+from gvm.types import Type
 
 INPUTS, LABELS, PARAMETERS, STATE, OUTPUTS, TOTALS = range(6)
 PREDICT, LOSS, GRAD, APPLY = range(4)
 FUNCTIONS = ("predict", "loss", "grad", "apply")
 RUN_BATCH = 256
 """Examples that run and evaluate take at a time unless told otherwise: it moves no bit."""
-Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class IntegerTensor:
-    """Exact integers and what they stand for: value = integers·2^-fraction_bits."""
-
-    integers: Array
-    fraction_bits: int
-
-    def real(self) -> Array:
-        """The values: float32 where that is exact (16-bit results), float64 else."""
-        exact = np.ldexp(self.integers.astype(np.float64), -self.fraction_bits)
-        return exact.astype(np.float32) if self.integers.dtype == np.int16 else exact
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Exact cost of a function for one batch size, known before anything runs and equal on every machine."""
+    """Exact cost of a function for one batch size, known before anything runs and equal on every
+    machine."""
 
     nodes: int
     multiply_adds: int
@@ -101,14 +97,15 @@ class Model:
         progress: bool | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> Model:
-        """Quantises a real-valued graph. ``calibration``: inputs (batch first) from which formats are chosen; ``labels`` for the
+        """Quantises a real-valued graph. ``calibration``: inputs (batch first) from which formats
+        are chosen; ``labels`` for the
         backward pass, drawn where none are given."""
         chosen = formats if isinstance(formats, Formats) else Formats.parse(formats)
         inputs = [
             np.asarray(a)
             for a in (calibration if isinstance(calibration, list | tuple) else [calibration])
         ]
-        _check_calibration(graph, inputs)
+        check_calibration([graph.types[v] for v in graph.inputs], inputs)
         whole = graph if loss is None else with_loss(graph, loss)
         if loss is None:
             # What does not train does not grow.
@@ -131,13 +128,11 @@ class Model:
         quantized = quantize(whole, ranges, chosen)
         program = compile_graph(quantized.graph, quantized.narrow_bits, max_batch=max_batch)
         native = _core.Program(program.encode())
-        data = bytearray(native.info()["parameter_bytes"])
-        for (type_, offset, _), parameter in zip(
-            native.tensors(PARAMETERS), quantized.graph.parameters, strict=True
-        ):
-            raw = parameter.data.astype(np.dtype(NUMPY[type_.dtype]).newbyteorder("<")).tobytes()
-            data[offset : offset + len(raw)] = raw
-        return Model(program, bytes(data), info={"loss": loss or "", **(info or {})})
+        data = pack_parameters(
+            [t for t, _, _ in native.tensors(PARAMETERS)],
+            [p.data for p in quantized.graph.parameters],
+        )
+        return Model(program, data, info={"loss": loss or "", **(info or {})})
 
     # -- identity and cost
 
@@ -148,7 +143,8 @@ class Model:
 
     @property
     def train_id(self) -> str:
-        """BLAKE3 of the whole program with gradient and optimizer, in hex; empty for a model without a loss."""
+        """BLAKE3 of the whole program with gradient and optimizer, in hex; empty for a model
+        without a loss."""
         return str(self._native.info()["train_id"].hex()) if self.program.grad is not None else ""
 
     @property
@@ -185,7 +181,8 @@ class Model:
         batch_size: int | None = None,
         progress: bool | None = None,
     ) -> Any:
-        """Outputs for inputs of real values (batch first), as real values: one array, or a tuple for several outputs."""
+        """Outputs for inputs of real values (batch first), as real values: one array, or a tuple
+        for several outputs."""
         results = self._run(x, backend, threads, batch_size, progress)
         values = tuple(r.real() for r in results)
         return values[0] if len(values) == 1 else values
@@ -243,7 +240,8 @@ class Model:
         batch_size: int | None = None,
         progress: bool | None = None,
     ) -> Loss:
-        """The exact loss, rounded to nearest everywhere: the same integer on every machine, for every batch size."""
+        """The exact loss, rounded to nearest everywhere: the same integer on every machine, for
+        every batch size."""
         if self.program.loss is None:
             raise GvmError("the model has no loss: import it with loss=... to evaluate it")
         inputs, targets = self.quantized_inputs(x), self.quantized_labels(labels)
@@ -282,10 +280,12 @@ class Model:
         threads: int | None = None,
         progress: bool | None = None,
     ) -> History:
-        """Trains in fixed point; the model's parameters and training state advance. Returns the history.
+        """Trains in fixed point: parameters and training state advance. Returns the history.
 
-        ``profile``: "w32" (default) keeps weights with 16 more bits than operators see; "w16" stores them as the seeds do.
-        ``resume``: go on where this model's training stands, up to ``epochs`` in all; else a run begins with these parameters.
+        ``profile``: "w32" (default) keeps weights with 16 more bits than operators see; "w16"
+        stores them as the seeds do.
+        ``resume``: go on where this model's training stands, up to ``epochs`` in all; else a run
+        begins with these parameters.
         ``workers``, ``micro_batch``, ``backend`` and ``threads`` move no bit of the result.
         """
         for name, value in (("epochs", epochs), ("batch_size", batch_size), ("workers", workers)):
@@ -298,9 +298,8 @@ class Model:
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed must be in [0, 2^64), received {seed}")
         if batch_size > self.program.max_batch:
-            raise ValueError(
-                f"batch_size must be at most the program's max_batch {self.program.max_batch}, received {batch_size}"
-            )
+            most = self.program.max_batch
+            raise ValueError(f"batch_size must be at most {most}, received {batch_size}")
         inputs, targets = self.quantized_inputs(x), self.quantized_labels(labels)
         if len(inputs[0]) != len(targets[0]):
             raise ProgramError(f"train: {len(inputs[0])} inputs but {len(targets[0])} labels")
@@ -364,7 +363,8 @@ class Model:
     # -- data in and out
 
     def quantized_inputs(self, x: Array | Sequence[Array]) -> list[Array]:
-        """Real inputs as the integers that the program declares: scaled, rounded half to even, clamped."""
+        """Real inputs as the integers that the program declares: scaled, rounded half to even,
+        clamped."""
         arrays = list(x) if isinstance(x, list | tuple) else [x]
         return self._quantized(arrays, INPUTS, "input")
 
@@ -377,7 +377,7 @@ class Model:
         if len(arrays) != len(types):
             raise ProgramError(f"{what}s: expected {len(types)}, received {len(arrays)}")
         return [
-            _quantize_array(a, t, f"{what} {i}")
+            quantize_array(a, t, f"{what} {i}")
             for i, (a, t) in enumerate(zip(arrays, types, strict=True))
         ]
 
@@ -392,15 +392,8 @@ class Model:
         for (type_, offset, _), p in zip(
             self._native.tensors(PARAMETERS), self.program.info, strict=True
         ):
-            dtype = np.dtype(NUMPY[type_.dtype]).newbyteorder("<")
-            flat = np.frombuffer(
-                self.parameters,
-                dtype=dtype,
-                count=int(np.prod(type_.shape, dtype=np.int64)),
-                offset=offset,
-            )
             made[p.name] = IntegerTensor(
-                flat.reshape(type_.shape).astype(dtype.newbyteorder("=")), type_.fraction_bits
+                unpack(self.parameters, type_, offset), type_.fraction_bits
             )
         return made
 
@@ -437,7 +430,8 @@ class Model:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Model:
-        """Reads a .dmodel; what is not exactly one is refused with a ProgramError that names the file."""
+        """Reads a .dmodel; what is not exactly one is refused with a ProgramError that names the
+        file."""
         try:
             data = Path(path).read_bytes()
         except OSError as error:
@@ -466,29 +460,9 @@ def _checked_info(info: bytes) -> dict[str, Any]:
     return body
 
 
-def convert_parameters(
-    data: bytes, old: Sequence[tuple[Type, int, int]], new: Sequence[Type]
-) -> bytes:
-    """A parameter buffer at other formats: rounded half to even, clamped."""
-    if all(o == n for (o, _, _), n in zip(old, new, strict=True)):
-        return data
-    out = bytearray()
-    for (o, offset, _), n in zip(old, new, strict=True):
-        dtype = np.dtype(NUMPY[o.dtype]).newbyteorder("<")
-        values = np.frombuffer(
-            data, dtype=dtype, count=int(np.prod(o.shape, dtype=np.int64)), offset=offset
-        )
-        # Exact in float64: 32-bit integers times a power of two.
-        moved = integers(
-            np.ldexp(values.astype(np.float64), -o.fraction_bits), n.dtype, n.fraction_bits
-        )
-        raw = moved.astype(np.dtype(NUMPY[n.dtype]).newbyteorder("<")).tobytes()
-        out += raw + bytes(-len(raw) % 64)
-    return bytes(out)
-
-
 def backend_level(backend: str | None) -> int:
-    """The CPU level of a backend name: cpu (the best here, capped by GVM_CPU), or cpu-scalar, cpu-avx2, cpu-avx512."""
+    """The CPU level of a backend name: cpu (the best here, capped by GVM_CPU), or cpu-scalar,
+    cpu-avx2, cpu-avx512."""
     if backend in (None, "cpu"):
         return -1
     names = backends()
@@ -500,45 +474,3 @@ def backend_level(backend: str | None) -> int:
 def backends() -> tuple[str, ...]:
     """What this machine can execute on; the first is the default."""
     return ("cpu", *(f"cpu-{_core.CPU_LEVELS[level]}" for level in _core.cpu_levels()))
-
-
-def _quantize_array(array: Any, type_: Type, what: str) -> Array:
-    given = np.asarray(array)
-    if given.ndim != len(type_.shape) or any(
-        d not in (-1, n) for d, n in zip(type_.shape, given.shape, strict=False)
-    ):
-        raise ProgramError(
-            f"{what}: expected shape {tuple('batch' if d == -1 else d for d in type_.shape)}, received {given.shape}"
-        )
-    if given.shape[type_.batch_axis or 0] == 0:
-        raise ProgramError(f"{what}: at least one example, received none")
-    if given.dtype.kind not in "biuf":
-        raise ProgramError(f"{what}: expected numbers, received {given.dtype}")
-    if given.dtype.kind == "f" and not np.isfinite(given).all():
-        raise ProgramError(f"{what}: values must be finite, received NaN or infinity")
-    if (
-        type_.dtype == "i32"
-        and type_.fraction_bits == 0
-        and given.dtype.kind == "f"
-        and (given != np.rint(given)).any()
-    ):
-        raise ProgramError(f"{what}: expected whole numbers, received fractions")
-    made = integers(given, type_.dtype, type_.fraction_bits)
-    return np.ascontiguousarray(made.astype(NUMPY[type_.dtype]))
-
-
-def _check_calibration(graph: Graph, inputs: Sequence[Array]) -> None:
-    if len(inputs) != len(graph.inputs):
-        raise GvmError(f"calibration: expected {len(graph.inputs)} arrays, received {len(inputs)}")
-    for i, (array, v) in enumerate(zip(inputs, graph.inputs, strict=True)):
-        shape = graph.types[v].shape
-        if (
-            array.ndim != len(shape)
-            or any(d not in (-1, n) for d, n in zip(shape, array.shape, strict=False))
-            or len(array) == 0
-        ):
-            raise GvmError(
-                f"calibration {i}: expected shape {tuple('batch' if d == -1 else d for d in shape)}, received {array.shape}"
-            )
-        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-            raise GvmError(f"calibration {i}: values must be finite numbers")

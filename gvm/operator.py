@@ -1,7 +1,9 @@
 """What an operator is: one name, and this declaration of it.
 
-``gvm/ops/<name>.py`` holds one :class:`Operator` subclass: its schema (opcode, inputs, attributes), what it approximates
-(:meth:`Operator.real`), what it is (:meth:`Operator.reference`), its gradient and its test cases. Everything that lists operators reads
+``gvm/ops/<name>.py`` holds one :class:`Operator` subclass: its schema (opcode, inputs, attributes),
+what it approximates
+(:meth:`Operator.real`), what it is (:meth:`Operator.reference`), its gradient and its test cases.
+Everything that lists operators reads
 these files: the C++ table ``_core/ops.inc``, the manual, the tests, the importers.
 """
 
@@ -29,9 +31,17 @@ Integers = NDArray[Any]
 Reals = NDArray[np.float64]
 
 
+def integer(attributes: Attributes, name: str) -> int:
+    """The value of an attribute that is one integer."""
+    value = attributes[name]
+    assert isinstance(value, int)
+    return value
+
+
 @dataclass(frozen=True)
 class Attribute:
-    """An integer attribute, or a list of integers when ``length`` is given as (shortest, longest)."""
+    """An integer attribute, or a list of integers when ``length`` is given as (shortest,
+    longest)."""
 
     name: str
     minimum: int
@@ -61,7 +71,8 @@ def fraction_bits_attribute() -> Attribute:
 
 
 def rounding_attribute(default: int = 0) -> Attribute:
-    """How a result is rounded: to nearest, or stochastically with the Philox purpose of this number."""
+    """How a result is rounded: to nearest, or stochastically with the Philox purpose of this
+    number."""
     return Attribute(
         "rounding",
         0,
@@ -73,7 +84,8 @@ def rounding_attribute(default: int = 0) -> Attribute:
 
 @dataclass(frozen=True)
 class Execution:
-    """Where a reference computes: the batch shard, the random key and the types the loader derived."""
+    """Where a reference computes: the batch shard, the random key and the types the loader
+    derived."""
 
     input_types: tuple[Type, ...] = ()
     output_types: tuple[Type, ...] = ()
@@ -90,7 +102,8 @@ class Execution:
     """Counts the elements that rounding has clamped."""
 
     def logical_index(self, type_: Type) -> Integers:
-        """Row-major index in the logical tensor, with the global batch index, of each local element (numerics section 3)."""
+        """Row-major index in the logical tensor, with the global batch index, of each local element
+        (numerics section 3)."""
         axis = type_.batch_axis
         if axis is None:
             return np.arange(int(np.prod(type_.shape, dtype=np.int64)), dtype=np.int64).reshape(
@@ -103,7 +116,8 @@ class Execution:
     def convert(
         self, exact: Integers, fraction_bits: int, to: Type, rounding: int, site_offset: int = 0
     ) -> Integers:
-        """Convert (numerics section 2) of exact integers at ``fraction_bits`` to the type ``to``."""
+        """Convert (numerics section 2) of exact integers at ``fraction_bits`` to the type
+        ``to``."""
         shift = fraction_bits - to.fraction_bits
         mode, site = Rounding(rounding), self.site + site_offset
 
@@ -121,7 +135,8 @@ class Execution:
         rounding: int,
         site_offset: int = 0,
     ) -> Integers:
-        """The rounded quotient (numerics section 2), clamped to the type ``to``; denominators > 0."""
+        """The rounded quotient (numerics section 2), clamped to the type ``to``; denominators >
+        0."""
         whole = np.broadcast_to(np.asarray(denominator, dtype=object), numerator.shape)
         denominators = iter(whole.reshape(-1))
         mode, site = Rounding(rounding), self.site + site_offset
@@ -149,7 +164,8 @@ class Case:
     inputs: tuple[Type, ...]
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
     data: tuple[Any, ...] | None = None
-    """Integers of each input (batch axis filled in); None: the suite paints them, extremes included."""
+    """Integers of each input (batch axis filled in); None: the suite paints them, extremes
+    included."""
     expected: tuple[Any, ...] | None = None
     """Hand-worked outputs."""
     local: int = 3
@@ -172,7 +188,8 @@ class Invalid:
 
 
 class Operator(ABC):
-    """The declaration of a primitive. The class docstring is its entry in the manual: formula, shapes, totality."""
+    """The declaration of a primitive. The class docstring is its entry in the manual: formula,
+    shapes, totality."""
 
     name: ClassVar[str]
     opcode: ClassVar[int]
@@ -184,14 +201,17 @@ class Operator(ABC):
     sites: ClassVar[int] = 0
     """Rounding sites that a node reserves."""
     result: ClassVar[Literal["exact", "keeps", "rounds"]]
-    """exact: i64 results that quantisation converts; keeps: the type of input ``keeps``; rounds: has dtype, fraction_bits, rounding."""
+    """exact: i64 results that quantisation converts; keeps: the type of input ``keeps``; rounds:
+    has dtype, fraction_bits, rounding."""
     keeps: ClassVar[int] = 0
     same_format: ClassVar[bool] = False
     """All inputs must share one type (concat)."""
     saturates: ClassVar[bool] = False
-    """The gradient is dropped at the limits of the result (the Convert rule): true where a result is rounded and clamped."""
+    """The gradient is dropped at the limits of the result (the Convert rule): true where a result
+    is rounded and clamped."""
     units: ClassVar[float] = 0.0
-    """How far ``reference`` may be from ``real`` in units of the result, beyond the half of a rounding."""
+    """How far ``reference`` may be from ``real`` in units of the result, beyond the half of a
+    rounding."""
     differentiable: ClassVar[bool] = True
     """False for gradients, updates and counts."""
 
@@ -216,7 +236,8 @@ class Operator(ABC):
         attributes: Attributes,
         delta: Value,
     ) -> Sequence[Value | None]:
-        """The real-valued gradient of each input, as nodes added to ``g``; None where there is none."""
+        """The real-valued gradient of each input, as nodes added to ``g``; None where there is
+        none."""
         raise NotImplementedError
 
     @staticmethod
@@ -244,7 +265,8 @@ class Operator(ABC):
 
     @classmethod
     def complete(cls, given: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
-        """The attributes in schema order with defaults filled in; a missing or unknown one is a ValueError."""
+        """The attributes in schema order with defaults filled in; a missing or unknown one is a
+        ValueError."""
         unknown = set(given) - {a.name for a in cls.attributes}
         if unknown:
             raise ValueError(f"{cls.name}: no attribute {sorted(unknown)[0]!r}")
@@ -275,5 +297,6 @@ __all__ = [
     "Type",
     "dtype_attribute",
     "fraction_bits_attribute",
+    "integer",
     "rounding_attribute",
 ]

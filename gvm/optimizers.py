@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 
 def fixed_rate(value: float, what: str) -> tuple[int, int]:
-    """A positive number as multiplier·2^-exponent, multiplier in [2^14, 2^15) (numerics section 5): relative error below 2^-15."""
+    """A positive number as multiplier·2^-exponent, multiplier in [2^14, 2^15) (numerics section 5):
+    relative error below 2^-15."""
     if not math.isfinite(value) or value <= 0:
         raise ValueError(f"{what} must be a positive number, received {value}")
     mantissa, exponent = math.frexp(value)
@@ -21,9 +22,11 @@ def fixed_rate(value: float, what: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent, with momentum as Keras writes it: v' = momentum·v - rate·gradient, w' = w + v'.
+    """Stochastic gradient descent, with momentum as Keras writes it: v' = momentum·v -
+    rate·gradient, w' = w + v'.
 
-    ``learning_rate`` and ``momentum`` become multiplier·2^-exponent with 15 bits: 0.1 is 26214·2^-18.
+    ``learning_rate`` and ``momentum`` become multiplier·2^-exponent with 15 bits: 0.1 is
+    26214·2^-18.
     """
 
     learning_rate: float = 0.01

@@ -1,6 +1,7 @@
 """Programs: the functions of a model as canonical bytes (docs/program.md).
 
-The bytes are read and judged by the core alone; this file writes them, and rewrites what it wrote: another optimizer, another profile.
+The bytes are read and judged by the core alone; this file writes them, and rewrites what it wrote:
+another optimizer, another profile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from gvm.types import DTYPES, Type
 Profile = Literal["w32", "w16"]
 PROFILES: tuple[Profile, ...] = ("w32", "w16")
 ROUNDINGS = {"forward": 1, "backward": 2, "loss": 0, "view": 0}
-"""Philox purpose of a node's rounding in training, by stage. Views of weights are always nearest."""
+"""Philox purpose of a node's rounding in training, by stage. Views of weights are always
+nearest."""
 MAX_BATCH = 4096
 MORE_VELOCITY_BITS = 4
 """Fraction bits of an i16 velocity beyond those of its weights (numerics section 8)."""
@@ -106,7 +108,8 @@ class Program:
     names: Mapping[str, Any] = field(default_factory=dict)
 
     def rounded(self, rounding: str) -> Program:
-        """The program whose grad rounds "stochastic" or "nearest". Only views of weights are nearest in either."""
+        """The program whose grad rounds "stochastic" or "nearest". Only views of weights are
+        nearest in either."""
         if rounding not in ("stochastic", "nearest"):
             raise ValueError(f"rounding must be stochastic or nearest, received {rounding!r}")
         if rounding == "stochastic" or self.grad is None:
@@ -184,7 +187,8 @@ def decode(data: bytes, info: Sequence[ParameterInfo], count_total: int) -> Prog
 def compile_graph(
     graph: Graph, narrow_bits: Mapping[Value, int], max_batch: int = MAX_BATCH
 ) -> Program:
-    """The program of an integer graph: predict, and loss and grad (stochastic rounding) where the graph has them."""
+    """The program of an integer graph: predict, and loss and grad (stochastic rounding) where the
+    graph has them."""
     parameters = tuple(p.value for p in graph.parameters)
     predict = _extract(graph, (*graph.inputs, *parameters), graph.outputs["predict"], {})
     program = Program(
@@ -249,7 +253,8 @@ def with_optimizer(program: Program, optimizer: SGD, rounding: str = "stochastic
 
 
 def with_profile(program: Program, profile: str) -> Program:
-    """The program with parameters stored as the profile says: w32, or the seeds' w16, where operators read them directly."""
+    """The program with parameters stored as the profile says: w32, or the seeds' w16, where
+    operators read them directly."""
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, received {profile!r}")
     if profile == "w32" or all(t.dtype == "i16" for t in program.parameters):
@@ -342,7 +347,8 @@ def _extract(
 def _segments(
     graph: Graph, given: Sequence[Value], totals: Sequence[Value], roundings: Mapping[str, int]
 ) -> tuple[Function, list[int]]:
-    """Nodes in segments, each as early as its inputs allow, and which total each wanted value is."""
+    """Nodes in segments, each as early as its inputs allow, and which total each wanted value
+    is."""
     nodes = graph.reaching(totals)
     ready: dict[Value, int] = dict.fromkeys(given, 0)
     stages: dict[int, list[Node]] = {}

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 def progress_bar(
     total: int, title: str, show: bool | None = None
 ) -> Iterator[Callable[[str], None]]:
-    """Gives a function that advances the bar by one and sets its remark. ``show`` None: only when stderr is a terminal."""
+    """Gives a function that advances the bar by one and sets its remark. ``show`` None: only when
+    stderr is a terminal."""
     if not (sys.stderr.isatty() if show is None else show):
         yield lambda remark: None
         return

@@ -1,7 +1,10 @@
-"""Quantisation: from a real-valued graph to integers with formats. The last file in which a float exists.
+"""Quantisation: from a real-valued graph to integers with formats. The last file in which a float
+exists.
 
-Formats are powers of two per tensor, chosen from calibration data (forward and backward together) or uniform ``<IL,FL>``. Exact
-results are rounded once, where a consumer needs 16 or 32 bits; accumulators stay exact between a product and its bias.
+Formats are powers of two per tensor, chosen from calibration data (forward and backward together)
+or uniform ``<IL,FL>``. Exact
+results are rounded once, where a consumer needs 16 or 32 bits; accumulators stay exact between a
+product and its bias.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ class Formats:
 
     uniform: int | None = None
     """Fraction bits of every i16 tensor, or None: chosen per tensor."""
-    activation_headroom: int = 2
+    activation_headroom: int = 3
     delta_headroom: int = 2
     weight_headroom: int = 2
     overrides: Mapping[str, int] = field(default_factory=dict)
@@ -44,7 +47,8 @@ class Formats:
 
     @staticmethod
     def parse(text: str | None) -> Formats:
-        """``None`` for calibrated formats, or the seeds' uniform ``"<IL,FL>"`` with IL + FL = 16."""
+        """``None`` for calibrated formats, or the seeds' uniform ``"<IL,FL>"`` with IL + FL =
+        16."""
         if text is None:
             return Formats()
         match = re.fullmatch(r"\s*<\s*(-?\d+)\s*,\s*(-?\d+)\s*>\s*", text)
@@ -73,7 +77,8 @@ def calibrate(
     batch: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[Value, float]:
-    """The largest magnitude of every value over the calibration data, in float64, ``batch`` examples at a time."""
+    """The largest magnitude of every value over the calibration data, in float64, ``batch``
+    examples at a time."""
     count = len(inputs[0])
     largest: dict[Value, float] = {}
     for start in range(0, count, batch):
@@ -91,7 +96,8 @@ def calibrate(
 
 
 def draw_labels(graph: Graph, count: int) -> list[NDArray[Any]]:
-    """Labels for calibration where none are given: classes, or standard uniform targets in [-1, 1], from Philox."""
+    """Labels for calibration where none are given: classes, or standard uniform targets in [-1, 1],
+    from Philox."""
     drawn: list[NDArray[Any]] = []
     classes = next(
         (
@@ -224,7 +230,8 @@ class _Quantizer:
     # -- parameters
 
     def _parameter(self, v: Value, nodes: Sequence[Node]) -> None:
-        """A trainable weight is i32 with 16 more fraction bits and operators see its nearest i16; one that is added to an
+        """A trainable weight is i32 with 16 more fraction bits and operators see its nearest i16;
+        one that is added to an
         accumulator (a bias) is i32 at a format of its own; a constant is i16."""
         p = self.parameters[v]
         readers = [
@@ -267,7 +274,8 @@ class _Quantizer:
         return min(cap, math.floor(math.log2(RANGE[dtype][1] / most)) - headroom)
 
     def _accumulator_bits(self, readers: Sequence[tuple[Node, int]]) -> int:
-        """A lower bound of the fraction bits of the accumulators that a bias is added to: it must not need a right shift."""
+        """A lower bound of the fraction bits of the accumulators that a bias is added to: it must
+        not need a right shift."""
         least = 24
         for node, _ in readers:
             source = node.inputs[0]
@@ -286,7 +294,8 @@ class _Quantizer:
         return least
 
     def _storage_bits(self, v: Value) -> int:
-        """The i16 format in which a value will be stored: its own, or that of the value whose type it keeps."""
+        """The i16 format in which a value will be stored: its own, or that of the value whose type
+        it keeps."""
         producer = next((n for n in self.real.nodes if v in n.outputs), None)
         if producer is not None and OPERATORS[producer.op].result == "keeps":
             operator = OPERATORS[producer.op]
@@ -349,7 +358,8 @@ class _Quantizer:
         if v in self.exact and "i64" in accepts:
             return self.exact[v]
         raise ImportModelError(
-            f"{operator.name}: no form of value {self.real.names.get(v, v)} fits input {operator.input_spec(position).name}"
+            f"{operator.name}: no form of value {self.real.names.get(v, v)} fits input "
+            f"{operator.input_spec(position).name}"
         )
 
     def _result(self, v: Value) -> Value:
@@ -430,7 +440,8 @@ class _Quantizer:
         ]
 
     def _gate(self, node: Node) -> None:
-        """convert_grad where its value was rounded; where it stayed exact there was no limit to meet."""
+        """convert_grad where its value was rounded; where it stayed exact there was no limit to
+        meet."""
         q, delta = node.inputs
         forms = self.rounded.get(q, {})
         out = node.outputs[0]

@@ -29,7 +29,8 @@ BATCH = -1
 
 @dataclass(frozen=True)
 class Type:
-    """An element type ("real" before quantisation), its fraction bits and a shape; -1 marks the batch axis."""
+    """An element type ("real" before quantisation), its fraction bits and a shape; -1 marks the
+    batch axis."""
 
     dtype: str
     fraction_bits: int

@@ -1,4 +1,5 @@
-"""The compiled core. All of it is in the extension ``gvm._core._gvm``, a guest of the C ABI ``gvm.h``."""
+"""The compiled core. All of it is in the extension ``gvm._core._gvm``, a guest of the C ABI
+``gvm.h``."""
 
 try:
     from gvm._core import _gvm

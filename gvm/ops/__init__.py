@@ -1,4 +1,5 @@
-"""The operators: every file of this folder is one. ``OPERATORS`` maps names to declarations; it is read from the folder."""
+"""The operators: every file of this folder is one. ``OPERATORS`` maps names to declarations; it is
+read from the folder."""
 
 from __future__ import annotations
 

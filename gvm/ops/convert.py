@@ -15,6 +15,7 @@ from gvm.operator import (
     Reals,
     dtype_attribute,
     fraction_bits_attribute,
+    integer,
     rounding_attribute,
 )
 from gvm.types import i16, i32, i64
@@ -23,8 +24,10 @@ from gvm.types import i16, i32, i64
 class Convert(Operator):
     """Rounds to another format and clamps (numerics section 2).
 
-    With s = F(x) - fraction_bits: for s <= 0 an exact left shift; else x·2^-s rounded half to even, or stochastically: up with
-    probability (discarded bits)/2^s. The result is clamped to its element type; clamped elements are counted. Shape: that of x.
+    With s = F(x) - fraction_bits: for s <= 0 an exact left shift; else x·2^-s rounded half to even,
+    or stochastically: up with
+    probability (discarded bits)/2^s. The result is clamped to its element type; clamped elements
+    are counted. Shape: that of x.
     Every input has a value.
     """
 
@@ -46,7 +49,7 @@ class Convert(Operator):
             inputs[0],
             execution.input_types[0].fraction_bits,
             execution.output_types[0],
-            int(attributes["rounding"]),  # type: ignore[arg-type]
+            integer(attributes, "rounding"),
         )
 
     @staticmethod

@@ -10,7 +10,8 @@ from gvm.operator import Attributes, Case, Execution, Integers, Operator, Reals
 
 
 class ExampleCount(Operator):
-    """The number of examples at hand, a partial i64 scalar: its reduce is the size of the whole batch. No inputs."""
+    """The number of examples at hand, a partial i64 scalar: its reduce is the size of the whole
+    batch. No inputs."""
 
     name = "example_count"
     opcode = 32

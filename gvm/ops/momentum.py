@@ -1,4 +1,5 @@
-"""Gradient descent with momentum: one exact expression and one rounding for each of velocity and parameter."""
+"""Gradient descent with momentum: one exact expression and one rounding for each of velocity and
+parameter."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from gvm.operator import (
     Invalid,
     Operator,
     Reals,
+    integer,
     rounding_attribute,
 )
 from gvm.ops.sgd import rate_attributes
@@ -26,9 +28,12 @@ class Momentum(Operator):
     """v' = momentum·v - rate·gradient/count; w' = w + v'. Two outputs: w', v'.
 
     With t = exponent + F(gradient) - F(v), s = max(momentum_exponent, t, 0):
-    v' = quotient(momentum_multiplier·v·count·2^(s - momentum_exponent) - multiplier·gradient·2^(s - t), count·2^s), clamped to the type of v;
-    w' = convert(w·2^(F(v) - F(w)) + v', F(v) -> F(w)). 0 <= F(v) - F(w) <= 16, s <= 55, s - t <= 45. For count <= 0 nothing changes.
-    v' is rounded at the second site with `state_rounding`, w' at the first with `rounding`. The form is Keras's.
+    v' = quotient(momentum_multiplier·v·count·2^(s - momentum_exponent) - multiplier·gradient·2^(s -
+    t), count·2^s), clamped to the type of v;
+    w' = convert(w·2^(F(v) - F(w)) + v', F(v) -> F(w)). 0 <= F(v) - F(w) <= 16, s <= 55, s - t <=
+    45. For count <= 0 nothing changes.
+    v' is rounded at the second site with `state_rounding`, w' at the first with `rounding`. The
+    form is Keras's.
     """
 
     name = "momentum"
@@ -63,10 +68,10 @@ class Momentum(Operator):
         w, velocity, gradient, count = inputs
         if count <= 0:
             return w, velocity
-        rate = float(attributes["multiplier"]) * 2.0 ** -int(attributes["exponent"])  # type: ignore[arg-type]
-        momentum = float(attributes["momentum_multiplier"]) * 2.0 ** -int(
-            attributes["momentum_exponent"]
-        )  # type: ignore[arg-type]
+        rate = integer(attributes, "multiplier") * 2.0 ** -integer(attributes, "exponent")
+        momentum = integer(attributes, "momentum_multiplier") * 2.0 ** -integer(
+            attributes, "momentum_exponent"
+        )
         moved = momentum * velocity - rate * gradient / count
         return w + moved, moved
 
@@ -77,7 +82,7 @@ class Momentum(Operator):
         w, velocity, gradient, count = (np.asarray(x).astype(object) for x in inputs)
         if int(count) <= 0:
             return inputs[0], inputs[1]
-        a = {k: int(v) for k, v in attributes.items()}  # type: ignore[arg-type]
+        a = {k: integer(attributes, k) for k in attributes}
         of_w, of_v, of_gradient = execution.input_types[:3]
         t = a["exponent"] + of_gradient.fraction_bits - of_v.fraction_bits
         s = max(a["momentum_exponent"], t, 0)

@@ -16,6 +16,7 @@ from gvm.operator import (
     Invalid,
     Operator,
     Reals,
+    integer,
     rounding_attribute,
 )
 from gvm.types import i16, i32, i64
@@ -32,8 +33,10 @@ def rate_attributes() -> tuple[Attribute, Attribute]:
 class Sgd(Operator):
     """w' = w - rate·gradient/count, rounded once.
 
-    With e = F(w) - F(gradient) - exponent: w' = quotient(w·count·2^max(0,-e) - multiplier·gradient·2^max(0,e), count·2^max(0,-e)),
-    clamped to the type of w. `gradient` is the total over the batch of `count` examples; for count <= 0, w' = w. -60 <= e <= 40.
+    With e = F(w) - F(gradient) - exponent: w' = quotient(w·count·2^max(0,-e) -
+    multiplier·gradient·2^max(0,e), count·2^max(0,-e)),
+    clamped to the type of w. `gradient` is the total over the batch of `count` examples; for count
+    <= 0, w' = w. -60 <= e <= 40.
     """
 
     name = "sgd"
@@ -51,7 +54,7 @@ class Sgd(Operator):
     @staticmethod
     def real(attributes: Attributes, *inputs: Reals) -> Reals:
         w, gradient, count = inputs
-        rate = float(attributes["multiplier"]) * 2.0 ** -int(attributes["exponent"])  # type: ignore[arg-type]
+        rate = integer(attributes, "multiplier") * 2.0 ** -integer(attributes, "exponent")
         return w - rate * gradient / count if count > 0 else w
 
     @staticmethod
@@ -60,15 +63,15 @@ class Sgd(Operator):
         if int(count) <= 0:
             return inputs[0]
         of_w, of_gradient = execution.input_types[0], execution.input_types[1]
-        e = of_w.fraction_bits - of_gradient.fraction_bits - int(attributes["exponent"])  # type: ignore[arg-type]
+        e = of_w.fraction_bits - of_gradient.fraction_bits - integer(attributes, "exponent")
         divisor = int(count) << max(0, -e)
-        numerator = w * divisor - gradient * (int(attributes["multiplier"]) << max(0, e))  # type: ignore[arg-type]
+        numerator = w * divisor - gradient * (integer(attributes, "multiplier") << max(0, e))
         return execution.quotient(
             np.asarray(numerator, dtype=object),
             divisor,
             execution.output_types[0],
-            int(attributes["rounding"]),
-        )  # type: ignore[arg-type]
+            integer(attributes, "rounding"),
+        )
 
     @staticmethod
     def cases() -> Iterator[Case]:

@@ -1,0 +1,100 @@
+"""Arrays at the door: real values to the integers a program declares and back, and flat buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvm.errors import GvmError, ProgramError
+from gvm.quantize import integers
+from gvm.types import NUMPY, Type
+
+Array = NDArray[Any]
+ALIGNMENT = 64
+"""Tensors start at multiples of this in a flat buffer; what lies between is zero."""
+
+
+@dataclass(frozen=True)
+class IntegerTensor:
+    """Exact integers and what they stand for: value = integers·2^-fraction_bits."""
+
+    integers: Array
+    fraction_bits: int
+
+    def real(self) -> Array:
+        """The values: float32 where that is exact (16-bit results), float64 else."""
+        exact = np.ldexp(self.integers.astype(np.float64), -self.fraction_bits)
+        return exact.astype(np.float32) if self.integers.dtype == np.int16 else exact
+
+
+def quantize_array(array: Any, type_: Type, what: str) -> Array:
+    """Real values as integers of a type: scaled, rounded half to even, clamped.
+
+    Raises ProgramError for another shape, no examples, or values that are not finite numbers (for
+    class numbers: not whole).
+    """
+    given = np.asarray(array)
+    _check_shape(given, type_, what, ProgramError)
+    whole = type_.dtype == "i32" and type_.fraction_bits == 0
+    if whole and given.dtype.kind == "f" and (given != np.rint(given)).any():
+        raise ProgramError(f"{what}: expected whole numbers, received fractions")
+    made = integers(given, type_.dtype, type_.fraction_bits)
+    return np.ascontiguousarray(made.astype(NUMPY[type_.dtype]))
+
+
+def check_calibration(types: Sequence[Type], arrays: Sequence[Array]) -> None:
+    """Refuses calibration data that does not fit the inputs, with a GvmError."""
+    if len(arrays) != len(types):
+        raise GvmError(f"calibration: expected {len(types)} arrays, received {len(arrays)}")
+    for i, (array, type_) in enumerate(zip(arrays, types, strict=True)):
+        _check_shape(array, type_, f"calibration {i}", GvmError)
+
+
+def _check_shape(given: Array, type_: Type, what: str, error: type[GvmError]) -> None:
+    fits = given.ndim == len(type_.shape) and all(
+        d in (-1, n) for d, n in zip(type_.shape, given.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("batch" if d == -1 else str(d) for d in type_.shape)
+        raise error(f"{what}: expected shape ({wanted}), received {given.shape}")
+    if given.shape[type_.batch_axis or 0] == 0:
+        raise error(f"{what}: expected at least one example, received none")
+    if given.dtype.kind not in "biuf":
+        raise error(f"{what}: expected numbers, received {given.dtype}")
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise error(f"{what}: values must be finite, received NaN or infinity")
+
+
+def pack_parameters(types: Sequence[Type], arrays: Sequence[Array]) -> bytes:
+    """The flat little-endian buffer of integers."""
+    out = bytearray()
+    for type_, array in zip(types, arrays, strict=True):
+        raw = array.astype(np.dtype(NUMPY[type_.dtype]).newbyteorder("<")).tobytes()
+        out += raw + bytes(-len(raw) % ALIGNMENT)
+    return bytes(out)
+
+
+def unpack(data: bytes, type_: Type, offset: int) -> Array:
+    """One tensor of a flat buffer, in the byte order of the host."""
+    dtype = np.dtype(NUMPY[type_.dtype]).newbyteorder("<")
+    count = int(np.prod(type_.shape, dtype=np.int64))
+    flat = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
+    return flat.reshape(type_.shape).astype(dtype.newbyteorder("="))
+
+
+def convert_parameters(
+    data: bytes, old: Sequence[tuple[Type, int, int]], new: Sequence[Type]
+) -> bytes:
+    """A parameter buffer at other formats: rounded half to even, clamped."""
+    if all(o == n for (o, _, _), n in zip(old, new, strict=True)):
+        return data
+    # Exact in float64: 32-bit integers times a power of two.
+    reals = [IntegerTensor(unpack(data, t, at), t.fraction_bits).real() for t, at, _ in old]
+    return pack_parameters(
+        new,
+        [integers(r, n.dtype, n.fraction_bits) for r, n in zip(reals, new, strict=True)],
+    )
