@@ -89,8 +89,8 @@ class TrainingState:
     def decoded(body: dict[str, Any]) -> TrainingState:
         """The inverse of ``encoded``."""
         epochs = tuple(
-            Epoch(*row[:5], validation=None if row[5] is None else Loss(*row[5]))
-            for row in body["history"]
+            Epoch(*sums, None if checked is None else Loss(*checked))
+            for *sums, checked in body["history"]
         )
         return TrainingState(body["seed"], body["step"], body["epoch"], epochs)
 
