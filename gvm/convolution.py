@@ -113,7 +113,7 @@ def conv_grad_weight_exact(
 
 def _grouped(array: Array, groups: int) -> Array:
     """The last axis split into groups."""
-    return array.reshape(*array.shape[:-1], groups, -1)
+    return array.reshape(*array.shape[:-1], groups, array.shape[-1] // groups)
 
 
 def _by_group(x: Array, w: Array, groups: int) -> Array:
@@ -121,7 +121,7 @@ def _by_group(x: Array, w: Array, groups: int) -> Array:
     if groups == 1:
         return np.asarray(x @ w)
     made = np.einsum("nhwgi,igo->nhwgo", _grouped(x, groups), _grouped(w, groups))
-    return np.asarray(made.reshape(*x.shape[:3], -1))
+    return np.asarray(made.reshape(*x.shape[:3], w.shape[-1]))
 
 
 def _span(window: Window, axis: int, element: int) -> Slices:

@@ -124,6 +124,7 @@ def test_grouped_and_depthwise_convolution() -> None:
     )
     assert graph.nodes[0].attributes["groups"] == 3
     check(sequential(layers.SeparableConv2D(5, 3, padding="same", activation="relu6")))
+    check(sequential(layers.DepthwiseConv2D(5, padding="same"), shape=(2, 2, 3)))
 
 
 def test_one_dimension() -> None:
@@ -332,6 +333,12 @@ def test_nested_model() -> None:
         "matmul",
         "bias_add",
     ]
+
+
+def test_mobilenet() -> None:
+    model = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None, classes=7)
+    graph = check(model)
+    assert "mul" not in operators(graph) and operators(graph).count("conv2d") == 52
 
 
 # Other sources

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +59,11 @@ class Lowering:
     def parameter(self, constant: Constant, data: NDArray[Any] | None = None) -> Value:
         """The parameter of a constant, its data perhaps reshaped; asked twice, the same one."""
         array = np.asarray(constant.data if data is None else data, dtype=np.float64)
-        key = (id(constant), array.shape, array.tobytes())
+        key = (
+            id(constant),
+            array.shape,
+            hashlib.blake2b(np.ascontiguousarray(array).data).digest(),
+        )
         if key not in self._parameters:
             wrong = np.argwhere(~np.isfinite(array))
             if len(wrong):
