@@ -139,7 +139,7 @@ def _parse(data: bytes) -> Dataset:
     if not isinstance(header, dict) or set(header) != _FIELDS:
         raise ValueError(f"the header must have the fields {', '.join(sorted(_FIELDS))}")
     count, shape, dtype = header["count"], header["shape"], header["dtype"]
-    sizes = [count, *shape] if isinstance(shape, list) else [None]
+    sizes: list[Any] = [count, *shape] if isinstance(shape, list) else [None]
     if not all(type(n) is int and 0 <= n < 1 << 48 for n in sizes) or len(sizes) > 8:
         raise ValueError(f"count and shape must be sizes, received {count!r} and {shape!r}")
     if dtype not in _DTYPES:

@@ -1,0 +1,416 @@
+"""The command line ``gvm``: the Python API, one command per verb.
+
+Bad input ends with one error on stderr and exit status 2; ``gvm verify`` that finds another loss
+ends with status 1. ``GVM_TRACEBACK=1`` shows where an error came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gvm.errors import GvmError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gvm.loss import Loss
+    from gvm.model import Model
+
+app = typer.Typer(
+    name="gvm",
+    help="Train and evaluate neural networks as exact 16-bit fixed-point integers.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class LossName(StrEnum):
+    """The losses that an import can attach."""
+
+    softmax_cross_entropy = "softmax_cross_entropy"
+    mean_squared_error = "mean_squared_error"
+
+
+class Profile(StrEnum):
+    """How wide training keeps weights."""
+
+    w32 = "w32"
+    w16 = "w16"
+
+
+class Rounding(StrEnum):
+    """How training rounds."""
+
+    stochastic = "stochastic"
+    nearest = "nearest"
+
+
+class DataType(StrEnum):
+    """Element types of a data set."""
+
+    u8 = "u8"
+    i16 = "i16"
+    i32 = "i32"
+
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .dmodel file.")]
+InputsPath = Annotated[Path, typer.Argument(metavar="X", help="Inputs: .npy or .gdata.")]
+LabelsPath = Annotated[Path, typer.Argument(metavar="Y", help="Labels: .npy or .gdata.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="The file to write.")]
+Backend = Annotated[str | None, typer.Option(help="A name that `gvm backends` lists.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads; default: one per processor.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Examples at a time: moves no bit.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="SavedModel folder, .keras, .h5, frozen .pb.")],
+    output: Output,
+    calibration: Annotated[Path, typer.Option(help="Typical inputs: they set the formats.")],
+    loss: Annotated[LossName | None, typer.Option(help="What training minimises.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels of the typical inputs.")] = None,
+    formats: Annotated[str | None, typer.Option(help="One format for all: '<8,8>'.")] = None,
+) -> None:
+    """Quantise a TensorFlow model."""
+    import gvm
+
+    if not source.exists():
+        raise GvmError(f"{source}: no such file or folder")
+    options = given(loss=loss and loss.value, labels=labels and read_array(labels), formats=formats)
+    model = gvm.from_tensorflow(str(source), calibration=read_array(calibration), **options)
+    model.save(output)
+    report(identities(model))
+
+
+@app.command()
+def info(model: ModelPath, as_json: Json = False) -> None:
+    """What a model is: ids, tensors, exact cost and where training stands."""
+    loaded = load_model(model)
+    program = loaded.program
+    found: dict[str, Any] = identities(loaded)
+    found["max_batch"] = program.max_batch
+    found["inputs"] = [str(t) for t in program.inputs]
+    found["labels"] = [str(t) for t in program.labels]
+    found["parameters"] = {
+        p.name: str(t) for p, t in zip(program.info, program.parameters, strict=True)
+    }
+    for function in ("predict", "loss", "grad", "apply"):
+        if getattr(program, function) is not None:
+            found[function] = dataclasses.asdict(loaded.cost_of(function, 1))
+    if loaded.training is not None:
+        state = loaded.training
+        found["training"] = {"seed": state.seed, "epoch": state.epoch, "step": state.step}
+    report(found, as_json)
+
+
+@app.command()
+def run(
+    model: ModelPath,
+    inputs: InputsPath,
+    output: Output,
+    integers: Annotated[bool, typer.Option("--integers", help="Write exact integers.")] = False,
+    backend: Backend = None,
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+) -> None:
+    """Evaluate a model: writes y = model(x) as .npy."""
+    import numpy as np
+
+    from gvm.files import replacing
+
+    loaded = load_model(model)
+    options = given(backend=backend, threads=threads, batch_size=batch_size)
+    if integers:
+        y = loaded.run_integers(read_array(inputs), **options)
+        if not isinstance(y, tuple):
+            report({"fraction_bits": y.fraction_bits})
+            y = y.integers
+    else:
+        y = loaded.run(read_array(inputs), **options)
+    if isinstance(y, tuple):
+        raise GvmError(f"{model}: run writes models with one output, received {len(y)}")
+    with replacing(output) as file:
+        np.save(file, y, allow_pickle=False)
+
+
+@app.command()
+def train(
+    model: ModelPath,
+    inputs: InputsPath,
+    labels: LabelsPath,
+    output: Output,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs in all.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 32,
+    learning_rate: Annotated[float | None, typer.Option(help="Of SGD; default 0.01.")] = None,
+    momentum: Annotated[float | None, typer.Option(help="In [0, 1); default 0.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of order and rounding.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes: moves no bit.")] = 1,
+    validation: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="X Y", help="Checked after every epoch.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after epochs without improvement.")
+    ] = None,
+    profile: Annotated[Profile | None, typer.Option(help="Width of the weights.")] = None,
+    rounding: Annotated[Rounding, typer.Option(help="While training.")] = Rounding.stochastic,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where MODEL stands.")] = False,
+    micro_batch: Annotated[
+        int | None, typer.Option(min=1, help="Examples at a time: moves no bit.")
+    ] = None,
+    history: Annotated[Path | None, typer.Option(help="Write epochs: .json or .csv.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw epochs: .png or .svg.")] = None,
+    backend: Backend = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model in fixed point and write the trained one."""
+    import gvm
+
+    if patience is not None and validation is None:
+        raise GvmError("--patience needs --validation X Y")
+    for path, suffixes in ((history, (".json", ".csv")), (plot, (".png", ".svg"))):
+        if path is not None and path.suffix not in suffixes:
+            raise GvmError(f"{path}: must end in {' or '.join(suffixes)}")
+    for path in (output, history, plot):
+        if path is not None and not path.parent.is_dir():
+            raise GvmError(f"{path}: no such folder")
+    loaded = load_model(model)
+    x, y = read_pair(inputs, labels)
+    chosen = given(learning_rate=learning_rate, momentum=momentum)
+    course = loaded.train(
+        x,
+        y,
+        optimizer=gvm.SGD(**chosen) if chosen else None,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        workers=workers,
+        validation=validation and read_pair(*validation),
+        patience=patience,
+        profile=profile and profile.value,
+        rounding=rounding.value,
+        resume=resume,
+        micro_batch=micro_batch,
+        backend=backend,
+        threads=threads,
+    )
+    loaded.save(output)
+    if history is not None:
+        course.save(history)
+    if plot is not None:
+        course.plot(plot)
+    last = course.epochs[-1] if course.epochs else None
+    found = {
+        "train_id": course.train_id,
+        "parameters_id": course.parameters_id,
+        "state_id": course.state_id,
+        "steps": course.steps,
+    }
+    if last is not None:
+        found |= {"epoch": last.epoch, "loss": last.loss, "accuracy": last.accuracy}
+        if last.validation is not None:
+            found["validation"] = loss_fields(last.validation)
+    report(found, as_json)
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    inputs: InputsPath,
+    labels: LabelsPath,
+    backend: Backend = None,
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+    as_json: Json = False,
+) -> None:
+    """The exact loss of a model on labelled inputs."""
+    loaded = load_model(model)
+    x, y = read_pair(inputs, labels)
+    options = given(backend=backend, threads=threads, batch_size=batch_size)
+    report(loss_fields(loaded.evaluate(x, y, **options)), as_json)
+
+
+@app.command()
+def verify(
+    model: ModelPath,
+    inputs: InputsPath,
+    labels: LabelsPath,
+    expect: Annotated[int, typer.Option(help="The claimed total, an integer.")],
+    backend: Backend = None,
+    threads: Threads = None,
+    batch_size: BatchSize = None,
+) -> None:
+    """Check a claimed loss: status 0 when it is exactly right, 1 when it is not."""
+    loaded = load_model(model)
+    x, y = read_pair(inputs, labels)
+    options = given(backend=backend, threads=threads, batch_size=batch_size)
+    loss = loaded.evaluate(x, y, **options)
+    if loss.total != expect:
+        print(f"differs: total is {loss.total}, expected {expect}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"equal: total is {loss.total}, {loss.count} examples")
+
+
+@app.command()
+def data(
+    source: Annotated[Path, typer.Argument(metavar="X", help="A .npy file.")],
+    output: Output,
+    model: Annotated[Path | None, typer.Option(help="Take the format from this model.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="That of MODEL's labels.")] = False,
+    dtype: Annotated[DataType | None, typer.Option(help="Element type, without --model.")] = None,
+    fraction_bits: Annotated[int, typer.Option(help="F: values are q * 2^-F.")] = 0,
+) -> None:
+    """Write a data set as exact integers with a name: .gdata."""
+    from gvm import data as datasets
+
+    array = read_array(source)
+    if model is not None:
+        loaded = load_model(model)
+        types = loaded.program.labels if labels else loaded.program.inputs
+        if len(types) != 1:
+            raise GvmError(f"{model}: must have one of that kind, it has {len(types)}")
+        made = loaded.quantized_labels(array) if labels else loaded.quantized_inputs(array)
+        dataset = datasets.Dataset(made[0], types[0].dtype, types[0].fraction_bits)
+    else:
+        try:
+            dataset = datasets.from_array(array, dtype and dtype.value, fraction_bits)
+        except ValueError as error:
+            raise GvmError(f"{source}: {error}") from None
+    dataset.save(output)
+    report({"id": dataset.id, "root": dataset.root.hex(), "count": len(dataset.integers)})
+
+
+@app.command()
+def bench(
+    model: ModelPath,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples at a time.")] = 64,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs; the median counts.")] = 9,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Compare what this machine can execute on: equal integers first, then time."""
+    from gvm.timing import time_backends
+
+    report(time_backends(load_model(model), batch_size, repeats, threads), as_json)
+
+
+@app.command()
+def backends() -> None:
+    """List what this machine can execute on; the first is the default."""
+    import gvm
+
+    for name in gvm.backends():
+        print(name)
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """The array of a .npy or .gdata file; pickled objects are refused."""
+    import numpy as np
+
+    if path.suffix == ".gdata":
+        from gvm import data as datasets
+
+        return datasets.load(path).reals()
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise GvmError(f"{path}: not a .npy file of numbers: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise GvmError(f"{path}: must hold one array, received an .npz archive")
+    return array
+
+
+def read_pair(inputs: Path, labels: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Inputs and labels of the same examples."""
+    x, y = read_array(inputs), read_array(labels)
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+        raise GvmError(
+            f"{inputs}, {labels}: inputs and labels must have equal lengths, "
+            f"received shapes {x.shape} and {y.shape}"
+        )
+    return x, y
+
+
+def load_model(path: Path) -> Model:
+    """The model of a .dmodel file."""
+    import gvm
+
+    return gvm.load(path)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given: the API has the defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def identities(model: Model) -> dict[str, str]:
+    """The ids of a model."""
+    found = {"graph_id": model.graph_id, "parameters_id": model.parameters_id}
+    return found | ({"train_id": model.train_id} if model.train_id else {})
+
+
+def loss_fields(loss: Loss) -> dict[str, Any]:
+    """An exact loss and what people read in it."""
+    exact = {"total": loss.total, "count": loss.count, "correct": loss.correct}
+    return exact | {"loss": float(loss), "accuracy": loss.accuracy}
+
+
+def report(values: dict[str, Any], as_json: bool = False) -> None:
+    """Prints what a command found: one JSON object, or a name and a value per line."""
+    if as_json:
+        print(json.dumps(values))
+        return
+    rows = list(_flat(values))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}  {value}")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            rows.append((prefix + name, text))
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command; bad input gives one error and exit status 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        app(args=arguments)
+    except (GvmError, ValueError, OSError, ImportError, MemoryError) as error:
+        if os.environ.get("GVM_TRACEBACK") == "1":
+            raise
+        print(f"error: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        package = error.name.partition(".")[0]
+        return f"the package {package!r} is needed: pip install 'gvm[tensorflow,plot]'"
+    return str(error) or type(error).__name__
+
+
+if __name__ == "__main__":
+    main()
