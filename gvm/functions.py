@@ -200,21 +200,25 @@ def _multiprecision(name: str, mp: Any, x: Any) -> Any:
         if name == "gelu":
             return x * cumulative
         return cumulative + x * mp.exp(-x * x / 2) / mp.sqrt(2 * mp.pi)
-    logistic = 1 / (1 + mp.exp(-x))
+    if name in ("logistic", "silu", "logistic_derivative", "silu_derivative"):
+        logistic = 1 / (1 + mp.exp(-x))
+        slope = logistic / (1 + mp.exp(x))
+        return {
+            "logistic": logistic,
+            "silu": x * logistic,
+            "logistic_derivative": slope,
+            "silu_derivative": logistic + x * slope,
+        }[name]
     return {
         "exp": mp.exp,
         "log": mp.log,
         "tanh": mp.tanh,
-        "logistic": lambda x: logistic,
         "erf": mp.erf,
-        "silu": lambda x: x * logistic,
         "softplus": lambda x: mp.log1p(mp.exp(-abs(x))) + max(x, mp.mpf(0)),
         "sin": mp.sin,
         "cos": mp.cos,
         "tanh_derivative": lambda x: mp.sech(x) ** 2,
-        "logistic_derivative": lambda x: logistic / (1 + mp.exp(x)),
         "erf_derivative": lambda x: 2 * mp.exp(-x * x) / mp.sqrt(mp.pi),
-        "silu_derivative": lambda x: logistic + x * logistic / (1 + mp.exp(x)),
         "negative_sin": lambda x: -mp.sin(x),
     }[name](x)
 
@@ -273,16 +277,18 @@ def _by_multiprecision(
     """Raises the precision until the rounding is decided; the value is no tie."""
     import mpmath  # type: ignore[import-untyped]
 
-    mp = mpmath.mp.clone()
+    mp = mpmath.mp
     precision = 128
     while True:
         # exp takes up to 2^184 above the point; arguments of sin and cos up to 2^47.
-        mp.prec = precision + 320
-        value = _multiprecision(name, mp, mp.ldexp(mp.mpf(q), -in_bits))
-        centre = int(mp.floor(mp.ldexp(value, precision)))
-        scale = Fraction(2) ** (out_bits - precision)
-        low = _clamp(_round_beside((centre - 1) * scale, 1), bits)
-        high = _clamp(_round_beside((centre + 2) * scale, -1), bits)
+        with mp.workprec(precision + 320):
+            value = _multiprecision(name, mp, mp.ldexp(mp.mpf(q), -in_bits))
+            centre = int(mp.floor(mp.ldexp(value, precision)))
+        # The value lies strictly between centre - 1 and centre + 2: ties at these are decided.
+        discarded = precision - out_bits
+        half = 1 << (discarded - 1)
+        low = _clamp((centre - 1 + half) >> discarded, bits)
+        high = _clamp(-((half - centre - 2) >> discarded), bits)
         if low == high:
             return low
         precision *= 2
