@@ -39,7 +39,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "demo"
 SEED, BATCH = 1, 50
 OPTIMIZER = gvm.SGD(0.05, momentum=0.9)
-console = Console()
+# A table needs its columns whole where nobody's terminal says how wide it is.
+console = Console() if sys.stdout.isatty() else Console(width=120)
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,8 @@ class TrainingState:
     def decoded(body: dict[str, Any]) -> TrainingState:
         """The inverse of ``encoded``."""
         epochs = tuple(
-            Epoch(*sums, None if checked is None else Loss(*checked))
-            for *sums, checked in body["history"]
+            Epoch(epoch, steps, total, count, correct, None if checked is None else Loss(*checked))
+            for epoch, steps, total, count, correct, checked in body["history"]
         )
         return TrainingState(body["seed"], body["step"], body["epoch"], epochs)
 
