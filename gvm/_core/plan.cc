@@ -77,7 +77,11 @@ class Planner {
         step.node = static_cast<int>(i);
         bool hoisted = !nodes[i].inputs.empty() && rounds_to_nearest(nodes[i]);
         for (int v : nodes[i].inputs) hoisted = hoisted && constant[static_cast<size_t>(v)];
-        for (int v : nodes[i].outputs) hoisted = hoisted && !pinned_[static_cast<size_t>(v)];
+        // A value for each example is not the same for every shard, whatever it is made from.
+        for (int v : nodes[i].outputs) {
+          const size_t at = static_cast<size_t>(v);
+          hoisted = hoisted && !pinned_[at] && !f_.values[at].batched();
+        }
         if (hoisted) {
           for (int v : nodes[i].outputs) constant[static_cast<size_t>(v)] = true;
           plan_.constant_steps.push_back(step);

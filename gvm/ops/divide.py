@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gvm.operator import (
     Attribute,
     Attributes,
@@ -53,7 +55,7 @@ class Divide(Operator):
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         (to,) = execution.output_types
         shift = to.fraction_bits - execution.input_types[0].fraction_bits
-        numerator = inputs[0].astype(object) * 2 ** max(shift, 0)
+        numerator = np.asarray(inputs[0].astype(object) * 2 ** max(shift, 0), dtype=object)
         denominator = integer(attributes, "divisor") * 2 ** max(-shift, 0)
         return execution.quotient(numerator, denominator, to, integer(attributes, "rounding"))
 
@@ -77,6 +79,7 @@ class Divide(Operator):
             expected=([0, 2, 0, -2, 16384],),
             local=5,
         )
+        yield Case("scalar", (i32(4),), {"divisor": 3, "fraction_bits": 4})
         yield Case(
             "more_fraction_bits",
             (i16(4, -1),),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gvm.operator import (
     Attributes,
     Case,
@@ -51,7 +53,7 @@ class DivideByCount(Operator):
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         (to,) = execution.output_types
         shift = to.fraction_bits - execution.input_types[0].fraction_bits
-        numerator = inputs[0].astype(object) * 2 ** max(shift, 0)
+        numerator = np.asarray(inputs[0].astype(object) * 2 ** max(shift, 0), dtype=object)
         count = int(inputs[1])
         if count < 1:
             raise ValueError(f"divide_by_count: count must be at least 1, received {count}")
@@ -79,6 +81,7 @@ class DivideByCount(Operator):
             expected=([0, 2, 2, 0, 32767],),
             low=1,
         )
+        yield Case("scalar", (i64(4, bound=2**50), count), {"dtype": 2}, low=1, high=99)
         for high in (1, 3, 100, 2**20, 2**40):
             for rounding in (0, 4):
                 wide = {"rounding": rounding, "fraction_bits": 11, "dtype": 2}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gvm.broadcast import broadcasting_cases, broadcasting_invalid
 from gvm.gradients import unbroadcast
 from gvm.operator import Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals
@@ -33,8 +35,7 @@ class Mul(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         a, b = inputs
-        out: Integers = a.astype(object) * b.astype(object)
-        return out
+        return np.asarray(a.astype(object) * b.astype(object), dtype=object)
 
     @staticmethod
     def gradient(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gvm.broadcast import broadcasting_cases, broadcasting_invalid
 from gvm.gradients import negate, unbroadcast
 from gvm.operator import Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals
@@ -39,8 +41,8 @@ class Sub(Operator):
         a, b = inputs
         fa, fb = (t.fraction_bits for t in execution.input_types)
         f = max(fa, fb)
-        out: Integers = a.astype(object) * 2 ** (f - fa) - b.astype(object) * 2 ** (f - fb)
-        return out
+        out = a.astype(object) * 2 ** (f - fa) - b.astype(object) * 2 ** (f - fb)
+        return np.asarray(out, dtype=object)
 
     @staticmethod
     def gradient(
