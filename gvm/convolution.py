@@ -71,9 +71,12 @@ def conv_grad_weight_real(
     channels, filters = x.shape[3] // groups, delta.shape[3] // groups
     out = np.zeros((*kernel, channels, groups * filters))
     for r, c, at, reads in _elements(window):
-        read = x[:, *reads].reshape(-1, groups, channels).transpose(1, 2, 0)
-        made = delta[:, *at].reshape(-1, groups, filters).transpose(1, 0, 2)
-        out[r, c] = (read @ made).transpose(1, 0, 2).reshape(channels, -1)
+        read, made = x[:, *reads], delta[:, *at]
+        if groups == 1:
+            out[r, c] = read.reshape(-1, channels).T @ made.reshape(-1, filters)
+        else:
+            pairs = _grouped(read, groups), _grouped(made, groups)
+            out[r, c] = np.einsum("nhwgi,nhwgo->igo", *pairs).reshape(channels, -1)
     return out
 
 
