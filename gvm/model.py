@@ -409,7 +409,8 @@ class Model:
                 zip(steps_of(function), session.clamps(index), strict=True)
             ):
                 if count:
-                    report[f"{name}, node {i} ({step.name})"] = count
+                    where = f" {step.label}" if step.label else ""
+                    report[f"{name}, node {i} ({step.name}){where}"] = count
         return report
 
     # -- files
@@ -422,6 +423,11 @@ class Model:
             ],
             "count_total": self.program.count_total,
             "training": None if self.training is None else self.training.encoded(),
+            "labels": {
+                name: [s.label for s in steps_of(getattr(self.program, name))]
+                for name in FUNCTIONS
+                if getattr(self.program, name) is not None
+            },
             "about": {k: v for k, v in self.info.items() if isinstance(v, str | int)},
         }
         write_bytes(
@@ -440,14 +446,13 @@ class Model:
             program, parameters, state, info = _core.parse_file(data)
             _core.Program(program)
             body = _checked_info(info)
-            parsed = decode(
-                program, [ParameterInfo(*row) for row in body["parameters"]], body["count_total"]
-            )
+            rows = [ParameterInfo(*row) for row in body["parameters"]]
+            parsed = decode(program, rows, body["count_total"], body["labels"])
             training = None if body["training"] is None else TrainingState.decoded(body["training"])
             return Model(parsed, parameters, state, training, body["about"])
         except ProgramError as error:
             raise ProgramError(f"{os.fspath(path)}: {error}", error.status, error.name) from error
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, StopIteration) as error:
             raise ProgramError(
                 f"{os.fspath(path)}: its info section is not one of this version: {error}"
             ) from error

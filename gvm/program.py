@@ -36,6 +36,8 @@ class Step:
     opcode: int
     inputs: tuple[int, ...]
     attributes: tuple[AttributeValue, ...]
+    label: str = field(default="", compare=False)
+    """The source's name for the result, for people: it stands in no bytes that have an id."""
 
     @property
     def name(self) -> str:
@@ -105,7 +107,6 @@ class Program:
     state: tuple[Type, ...] = ()
     info: tuple[ParameterInfo, ...] = ()
     count_total: int = 1
-    names: Mapping[str, Any] = field(default_factory=dict)
 
     def rounded(self, rounding: str) -> Program:
         """The program whose grad rounds "stochastic" or "nearest". Only views of weights are
@@ -146,8 +147,13 @@ class Program:
         return cbor.encode(body)
 
 
-def decode(data: bytes, info: Sequence[ParameterInfo], count_total: int) -> Program:
-    """The program of bytes that the core has accepted."""
+def decode(
+    data: bytes,
+    info: Sequence[ParameterInfo],
+    count_total: int,
+    step_labels: Mapping[str, Sequence[str]] | None = None,
+) -> Program:
+    """The program of bytes that the core has accepted; ``step_labels`` by function."""
     body = cbor.decode(data)
     inputs, labels, parameters, state = (
         tuple(_decode_type(t) for t in body.get(k, []))
@@ -169,18 +175,34 @@ def decode(data: bytes, info: Sequence[ParameterInfo], count_total: int) -> Prog
             if body["apply"] is None
             else _decode_function(body["apply"], len(parameters) + len(state) + totals)
         )
+    functions = {"predict": predict, "loss": loss, "grad": grad, "apply": apply}
+    for name, given_labels in (step_labels or {}).items():
+        function = functions[name]
+        if function is not None:
+            functions[name] = _labelled(function, given_labels)
     return Program(
         body["max_batch"],
         inputs,
         labels,
         parameters,
-        predict,
-        loss,
-        grad,
-        apply,
+        functions["predict"] or predict,
+        functions["loss"],
+        functions["grad"],
+        functions["apply"],
         state,
         tuple(info),
         count_total,
+    )
+
+
+def _labelled(function: Function, labels: Sequence[str]) -> Function:
+    following = iter(labels)
+    return replace(
+        function,
+        segments=tuple(
+            replace(g, steps=tuple(replace(s, label=next(following)) for s in g.steps))
+            for g in function.segments
+        ),
     )
 
 
@@ -323,13 +345,15 @@ def _without_views(function: Function, parameters: range) -> Function:
     return Function(function.given, tuple(segments), tuple(renamed[v] for v in function.outputs))
 
 
-def _step(node: Node, number: Mapping[Value, int], roundings: Mapping[str, int]) -> Step:
+def _step(
+    graph: Graph, node: Node, number: Mapping[Value, int], roundings: Mapping[str, int]
+) -> Step:
     attributes = dict(node.attributes)
+    label = node.name or graph.names.get(node.outputs[0], "")
     if "rounding" in attributes:
         attributes["rounding"] = roundings.get(node.stage, 0)
-    return Step(
-        OPERATORS[node.op].opcode, tuple(number[v] for v in node.inputs), tuple(attributes.values())
-    )
+    inputs = tuple(number[v] for v in node.inputs)
+    return Step(OPERATORS[node.op].opcode, inputs, tuple(attributes.values()), label)
 
 
 def _extract(
@@ -338,7 +362,7 @@ def _extract(
     number = {v: i for i, v in enumerate(given)}
     steps = []
     for node in graph.reaching(outputs):
-        steps.append(_step(node, number, roundings))
+        steps.append(_step(graph, node, number, roundings))
         for v in node.outputs:
             number[v] = len(number)
     return Function(len(given), (Segment(tuple(steps)),), tuple(number[v] for v in outputs))
@@ -364,7 +388,7 @@ def _segments(
     for at in range(max(reduces) + 1):
         steps = []
         for node in stages.get(at, []):
-            steps.append(_step(node, number, roundings))
+            steps.append(_step(graph, node, number, roundings))
             for v in node.outputs:
                 number[v] = len(number)
         # In the order in which the caller wants them: loss first, then gradients.
