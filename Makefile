@@ -5,8 +5,9 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-PYTEST_ARGS ?=
-EXTRAS ?= tensorflow,onnx,plot
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
+DATA ?=
+EXTRAS ?= tensorflow,plot
 
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 CORE_SOURCES := $(shell find gvm/_core -name '*.cc' -o -name '*.h' -o -name '*.inc')
 CXX_FILES := $(shell find gvm/_core tests/core examples benchmarks \
   \( -name '*.cc' -o -name '*.h' -o -name '*.c' \) 2>/dev/null)
-TYPED := $(wildcard gvm chain)
+TYPED := $(wildcard gvm chain benchmarks)
 
 .PHONY: help
 help: ## Show this list
@@ -51,8 +52,8 @@ FORCE:
 setup: $(STAMPS)/gvm ## Make .venv with gvm built and installed in it (editable)
 
 .PHONY: demo
-demo: setup ## Train, save and verify a small model
-	$(BIN)/python examples/demo.py
+demo: setup ## Train one model in every way there is; DATA=<folder> takes MNIST's idx files
+	$(BIN)/python examples/demo.py $(if $(DATA),--data '$(DATA)')
 
 .PHONY: core
 core: setup ## Build the C++ library and its tests in build/core and run them

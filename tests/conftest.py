@@ -30,7 +30,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 def pytest_report_header() -> list[str]:
     lines = []
-    for name in ("numpy", "hypothesis", "tensorflow-cpu", "onnx"):
+    for name in ("numpy", "hypothesis", "tensorflow-cpu"):
         try:
             lines.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

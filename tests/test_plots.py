@@ -29,9 +29,10 @@ def test_a_png_has_pixels_that_tell(tmp_path: Path, validation: bool) -> None:
     course(validation).plot(path)
     pixels = matplotlib.image.imread(path)
     assert pixels.shape[0] > 400 and pixels.shape[1] > 1000
-    colours = {tuple(p) for p in (pixels[..., :3].reshape(-1, 3) * 255).astype(int).tolist()}
-    assert (31, 119, 180) in colours
-    assert ((255, 127, 14) in colours) == validation
+    shades = (pixels[..., :3] * 255).round().astype(int)
+    blue, orange = ((shades == c).all(-1).any() for c in ((31, 119, 180), (255, 127, 14)))
+    assert blue
+    assert orange == validation
 
 
 def test_an_svg_names_what_it_shows(tmp_path: Path) -> None:
