@@ -126,8 +126,9 @@ class AvgPool2d(Operator):
                 given: dict[str, AttributeValue]
                 given = {**attributes, "rounding": rounding, "fraction_bits": 3}
                 yield Case(f"i16_{name}_{rounding}", (i16(2, *shape),), given)
-                given = given | {"dtype": 2, "count_include_pad": 1}
-                yield Case(f"i32_{name}_{rounding}", (i32(9, *shape),), given)
+                wide = {**given, "dtype": 2, "count_include_pad": 1}
+                yield Case(f"i32_{name}_{rounding}", (i32(9, *shape),), wide)
+        far: dict[str, AttributeValue]
         far = {"window": (1, 3), "dtype": 2, "fraction_bits": 47}
         yield Case("far_up", (i16(-32, -1, 1, 3, 2),), far)
         yield Case("far_down", (i32(47, -1, 1, 3, 2),), far | {"fraction_bits": -32})
