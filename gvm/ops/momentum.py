@@ -20,7 +20,7 @@ from gvm.operator import (
     integer,
     rounding_attribute,
 )
-from gvm.ops.sgd import rate_attributes
+from gvm.ops.sgd import check_count, rate_attributes
 from gvm.types import i16, i32, i64
 
 
@@ -31,7 +31,7 @@ class Momentum(Operator):
     v' = quotient(momentum_multiplier·v·count·2^(s - momentum_exponent) - multiplier·gradient·2^(s -
     t), count·2^s), clamped to the type of v;
     w' = convert(w·2^(F(v) - F(w)) + v', F(v) -> F(w)). 0 <= F(v) - F(w) <= 16, s <= 55, s - t <=
-    45. For count <= 0 nothing changes.
+    45. For count <= 0 nothing changes; a count above 2^22 is the status bad_input.
     v' is rounded at the second site with `state_rounding`, w' at the first with `rounding`. The
     form is Keras's.
     """
@@ -80,6 +80,7 @@ class Momentum(Operator):
         execution: Execution, attributes: Attributes, *inputs: Integers
     ) -> tuple[Integers, Integers]:
         w, velocity, gradient, count = (np.asarray(x).astype(object) for x in inputs)
+        check_count("momentum", int(count))
         if int(count) <= 0:
             return inputs[0], inputs[1]
         a = {k: integer(attributes, k) for k in attributes}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gvm.errors import ProgramError
 from gvm.operator import (
     Attribute,
     Attributes,
@@ -30,13 +31,23 @@ def rate_attributes() -> tuple[Attribute, Attribute]:
     )
 
 
+MAX_COUNT = 1 << 22
+"""The limit of max_batch. With it every numerator of an update stays within 128 bits."""
+
+
+def check_count(name: str, count: int) -> None:
+    """Raises ProgramError, status bad_input, for more examples than a batch may have."""
+    if count > MAX_COUNT:
+        raise ProgramError(f"{name}: count must be at most 2^22, received {count}", 12, "bad_input")
+
+
 class Sgd(Operator):
     """w' = w - rate·gradient/count, rounded once.
 
     With e = F(w) - F(gradient) - exponent: w' = quotient(w·count·2^max(0,-e) -
     multiplier·gradient·2^max(0,e), count·2^max(0,-e)),
     clamped to the type of w. `gradient` is the total over the batch of `count` examples; for count
-    <= 0, w' = w. -60 <= e <= 40.
+    <= 0, w' = w, and a count above 2^22 is the status bad_input. -60 <= e <= 40.
     """
 
     name = "sgd"
@@ -60,6 +71,7 @@ class Sgd(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         w, gradient, count = (np.asarray(x).astype(object) for x in inputs)
+        check_count("sgd", int(count))
         if int(count) <= 0:
             return inputs[0]
         of_w, of_gradient = execution.input_types[0], execution.input_types[1]

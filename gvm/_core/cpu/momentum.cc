@@ -56,6 +56,7 @@ void step_as(const Call& call, int64_t count) {
 
 Status run(const Call& call) {
   const int64_t count = *call.in[3].as<int64_t>();
+  if (!check_count(call, count)) return Status::bad_input;
   if (count <= 0) {
     for (int i = 0; i < 2; ++i) {
       const Tensor& t = call.in[i];

@@ -12,6 +12,15 @@
 namespace gvm {
 
 constexpr int64_t kUpdateBlock = 512;  // elements whose random words are drawn at once
+// The limit of max_batch. With it every numerator and divisor of an update stays within 2^126.
+constexpr int64_t kMaxUpdateCount = int64_t{1} << 22;
+
+// Whether a count may be divided by; else fails. What is not positive leaves the parameters alone.
+inline bool check_count(const Call& call, int64_t count) {
+  if (count <= kMaxUpdateCount) return true;
+  return call.error->fail(Status::bad_input, "%s: count must be at most 2^22, received %lld",
+                          call.op->name, static_cast<long long>(count));
+}
 
 // Draws r of 32 bits for elements [first, first + n) at a site; n <= kUpdateBlock. For nearest,
 // nothing.

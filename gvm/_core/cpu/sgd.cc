@@ -31,6 +31,7 @@ void step(const Call& call, int64_t count) {
 Status run(const Call& call) {
   const int64_t count = *call.in[2].as<int64_t>();
   const Tensor& w = call.in[0];
+  if (!check_count(call, count)) return Status::bad_input;
   if (count <= 0) {
     std::memcpy(call.out[0].data, w.data,
                 static_cast<size_t>(w.elements) * static_cast<size_t>(dtype_bytes(w.type.dtype)));
