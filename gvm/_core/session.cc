@@ -217,16 +217,19 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
     call.fused = &fused;
     counter += static_cast<size_t>(step.convert - step.node);
   }
-  call.clamps = &clamps_[kind][counter];
+  // A value without a batch is computed in every shard; the shard of the first example counts it.
+  int64_t counted_elsewhere = 0;
+  const bool counted = out[0].type.batched() || batch.offset == 0;
+  call.clamps = counted ? &clamps_[kind][counter] : &counted_elsewhere;
   const Status status = kernel.run(call);
   if (status != Status::ok && error->ok()) error->fail(status, "%s: failed", node.op->name);
   return status;
 }
 
-Status Session::run_constants(FunctionKind kind, Frame* frame, Error* error) {
+Status Session::run_constants(FunctionKind kind, Frame* frame, int64_t offset, Error* error) {
   if (constants_valid_[kind]) return Status::ok;
   for (const Step& step : frame->plan.constant_steps) {
-    const Status status = run_step(kind, step, &frame->values, Batch{1, 0, 1}, 0, 0, error);
+    const Status status = run_step(kind, step, &frame->values, Batch{1, offset, 1}, 0, 0, error);
     if (status != Status::ok) return status;
   }
   constants_valid_[kind] = true;
@@ -235,7 +238,7 @@ Status Session::run_constants(FunctionKind kind, Frame* frame, Error* error) {
 
 Status Session::run_segment(FunctionKind kind, Frame* frame, int segment, const Batch& batch,
                             uint64_t seed, uint64_t step, Error* error) {
-  const Status status = run_constants(kind, frame, error);
+  const Status status = run_constants(kind, frame, batch.offset, error);
   if (status != Status::ok) return status;
   for (const Step& s : frame->plan.steps) {
     if (s.segment != segment) continue;

@@ -100,7 +100,8 @@ class Session {
                      uint64_t seed, uint64_t step, Error* error);
   Status run_step(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
                   const Batch& batch, uint64_t seed, uint64_t step_number, Error* error);
-  Status run_constants(FunctionKind kind, Frame* frame, Error* error);
+  // offset: that of the shard which needs them, for counting clamps.
+  Status run_constants(FunctionKind kind, Frame* frame, int64_t offset, Error* error);
   void bind_parameters(FunctionKind kind, Frame* frame);
 
   std::shared_ptr<const Program> program_;

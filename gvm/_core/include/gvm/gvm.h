@@ -227,7 +227,7 @@ GVM_API int gvm_session_apply(gvm_session* session, const int64_t* totals, uint6
                               uint64_t step, gvm_error* error);
 
 /* Elements that rounding has clamped since the session began, per node of a function in program
- * order. */
+ * order. Results without a batch count in the shard at offset 0 alone: counts of shards add up. */
 GVM_API int gvm_session_get_clamps(const gvm_session* session, int function, int64_t* counts,
                                    size_t nodes, gvm_error* error);
 
