@@ -130,11 +130,6 @@ def expected() -> tuple[Any, ...]:
     return found
 
 
-def shared_folders() -> set[str]:
-    places = {Path("/dev/shm"), Path(workers.tempfile.gettempdir())}
-    return {str(p) for place in places if place.is_dir() for p in place.glob("gvm-*")}
-
-
 def children() -> set[int]:
     """Process ids whose parent is this process, zombies too."""
     found = set()
@@ -149,11 +144,12 @@ def children() -> set[int]:
 
 
 @pytest.fixture
-def nothing_left() -> Iterator[None]:
-    """Fails a test that leaves a process or a folder."""
-    folders, processes = shared_folders(), children()
+def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails a test that leaves a process or a folder. A test's own folder stands for /dev/shm."""
+    monkeypatch.setattr(workers, "SHARED_MEMORY", tmp_path)
+    processes = children()
     yield
-    assert shared_folders() <= folders
+    assert list(tmp_path.iterdir()) == []
     assert children() <= processes
 
 
