@@ -14,8 +14,8 @@ namespace gvm {
 struct AttributeInfo {
   const char* name;
   bool is_list;
-  int64_t minimum, maximum;      // of the value, or of each element of a list
-  int min_length, max_length;    // of a list
+  int64_t minimum, maximum;    // of the value, or of each element of a list
+  int min_length, max_length;  // of a list
 };
 
 struct Check;
@@ -45,9 +45,9 @@ struct Attributes {
 
 // One node under judgement. infer_<name> reads `in`, writes `out` (already `op.outputs` long) and
 // `multiply_adds`, and returns true; or returns fail(...). It must reject every node that a kernel
-// could not execute for all batch sizes up to max_batch, and set the proved bound of each i64 output.
-// The caller has checked arity and attribute ranges; afterwards it checks rank, element counts and
-// bounds of what was derived.
+// could not execute for all batch sizes up to max_batch, and set the proved bound of each i64
+// output. The caller has checked arity and attribute ranges; afterwards it checks rank, element
+// counts and bounds of what was derived.
 struct Check {
   const OpInfo& op;
   const Attributes& attributes;
@@ -67,9 +67,9 @@ struct Check {
   // The checks that most operators share; each fails with a message that names the input.
   bool require_dtype(int input, std::initializer_list<DType> accepted);
   bool require_rank(int input, int minimum, int maximum);
-  bool require_shared(int input);      // no batch axis, not partial
+  bool require_shared(int input);  // no batch axis, not partial
   bool require_same_shape(int a, int b);
-  bool require_not_partial();          // no input is partial: what all but exact sums need
+  bool require_not_partial();  // no input is partial: what all but exact sums need
   // fraction bits in range, then sets an i64 output of this shape and bound.
   bool set_exact(int output, const std::vector<int64_t>& dims, int fraction_bits, uint64_t bound,
                  bool partial = false);

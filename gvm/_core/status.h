@@ -1,4 +1,5 @@
-// Status codes (published; the same numbers as in gvm.h) and the one function that formats messages.
+// Status codes (published; the same numbers as in gvm.h) and the one function that formats
+// messages.
 #pragma once
 
 #include <cstdarg>
@@ -10,11 +11,11 @@ namespace gvm {
 // Positive: the program or its data is at fault, and every node agrees. Negative: this host failed.
 enum class Status : int {
   ok = 0,
-  bad_encoding = 1,     // not the canonical bytes of anything
+  bad_encoding = 1,  // not the canonical bytes of anything
   unknown_semantics = 2,
   unknown_operator = 3,
   bad_attribute = 4,
-  bad_type = 5,         // element type or format
+  bad_type = 5,  // element type or format
   bad_shape = 6,
   bad_batch = 7,        // examples would mix outside a reduce
   unproved_bound = 8,   // an accumulator could pass 2^62
@@ -24,7 +25,7 @@ enum class Status : int {
   bad_input = 12,       // a run-time value outside its domain (a label, a batch)
   bad_file = 13,        // a .dmodel container
   out_of_memory = -1,
-  bad_call = -2,        // the caller broke the contract of gvm.h
+  bad_call = -2,  // the caller broke the contract of gvm.h
   no_backend = -3,
   internal = -4,
 };

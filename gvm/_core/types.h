@@ -14,17 +14,22 @@ constexpr int kMaxRank = 8;
 constexpr int64_t kBatch = -1;  // a dimension that is the (symbolic) batch
 constexpr int kMinFractionBits = -32;
 constexpr int kMaxFractionBits = 47;
-constexpr uint64_t kMaxBound = uint64_t{1} << 62;     // numerics section 4
-constexpr int64_t kMaxElements = int64_t{1} << 42;    // numerics section 3: idx < 2^42
+constexpr uint64_t kMaxBound = uint64_t{1} << 62;       // numerics section 4
+constexpr int64_t kMaxElements = int64_t{1} << 42;      // numerics section 3: idx < 2^42
 constexpr int64_t kMaxLossExamples = int64_t{1} << 22;  // numerics section 7
 
 inline int dtype_bytes(DType t) {
   switch (t) {
-    case DType::i16: return 2;
-    case DType::i32: return 4;
-    case DType::i64: return 8;
-    case DType::u8: return 1;
-    case DType::boolean: return 1;
+    case DType::i16:
+      return 2;
+    case DType::i32:
+      return 4;
+    case DType::i64:
+      return 8;
+    case DType::u8:
+      return 1;
+    case DType::boolean:
+      return 1;
   }
   return 0;
 }
@@ -35,22 +40,32 @@ inline int dtype_bits(DType t) { return 8 * dtype_bytes(t); }
 // The largest |q| a type can hold; for i64 the largest a program may prove.
 inline uint64_t dtype_bound(DType t) {
   switch (t) {
-    case DType::i16: return uint64_t{1} << 15;
-    case DType::i32: return uint64_t{1} << 31;
-    case DType::i64: return kMaxBound;
-    case DType::u8: return 255;
-    case DType::boolean: return 1;
+    case DType::i16:
+      return uint64_t{1} << 15;
+    case DType::i32:
+      return uint64_t{1} << 31;
+    case DType::i64:
+      return kMaxBound;
+    case DType::u8:
+      return 255;
+    case DType::boolean:
+      return 1;
   }
   return 0;
 }
 
 inline const char* dtype_name(DType t) {
   switch (t) {
-    case DType::i16: return "i16";
-    case DType::i32: return "i32";
-    case DType::i64: return "i64";
-    case DType::u8: return "u8";
-    case DType::boolean: return "bool";
+    case DType::i16:
+      return "i16";
+    case DType::i32:
+      return "i32";
+    case DType::i64:
+      return "i64";
+    case DType::u8:
+      return "u8";
+    case DType::boolean:
+      return "bool";
   }
   return "unknown";
 }
@@ -62,7 +77,7 @@ struct Count {
   int64_t at(int64_t n) const;
 };
 Count operator+(Count a, Count b);
-Count operator*(Count a, int64_t factor);  // factor >= 0
+Count operator*(Count a, int64_t factor);      // factor >= 0
 int64_t saturating_mul(int64_t a, int64_t b);  // operands >= 0, result <= 2^62
 int64_t saturating_add(int64_t a, int64_t b);
 

@@ -1,4 +1,5 @@
-// What a CPU kernel sees. Kernels include this, fixed.h, random.h, cpu/gemm.h and nothing of the VM.
+// What a CPU kernel sees. Kernels include this, fixed.h, random.h, cpu/gemm.h and nothing of the
+// VM.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +46,8 @@ struct Fused {
   bool convert = false;          // to the type of Call::out[0]
   Rounding rounding = Rounding::nearest;
   uint32_t site = 0;
-  int fraction_bits_in = 0;      // of the exact accumulator, bias aligned to it
-  bool relu = false;             // max(q, 0) after the convert
+  int fraction_bits_in = 0;  // of the exact accumulator, bias aligned to it
+  bool relu = false;         // max(q, 0) after the convert
 };
 
 struct Call {
@@ -78,14 +79,16 @@ struct IndexMap {
 };
 IndexMap index_map(const Type& type, const Batch& batch);
 
-// Runs the convert kernel of the CPU level over a whole tensor of exact integers (i16, i32 or i64 at
-// fraction_bits_in) into out (i16 or i32), in parallel. Stochastic draws use call.seed, step, site.
+// Runs the convert kernel of the CPU level over a whole tensor of exact integers (i16, i32 or i64
+// at fraction_bits_in) into out (i16 or i32), in parallel. Stochastic draws use call.seed, step,
+// site.
 void convert_tensor(const Call& call, const void* source, DType source_type, int fraction_bits_in,
                     const Tensor& out, Rounding rounding, uint32_t site);
 
 // One kernel: kernel_<name> in cpu/<name>.cc, declared for every row of ops.inc.
 struct Kernel {
-  // Returns ok, or a positive status after call.error->fail(...) for a run-time value outside its domain.
+  // Returns ok, or a positive status after call.error->fail(...) for a run-time value outside its
+  // domain.
   Status (*run)(const Call& call);
   bool epilogue = false;  // honours Call::fused
   bool in_place = false;  // out[0] may share memory with in[0] when types and sizes agree
