@@ -69,13 +69,28 @@ struct ConvertKernels {
                         uint64_t first, int64_t count, uint32_t* words);
 };
 
+// The divisor count * 2^shift, 1 <= count < 2^30 and 0 <= shift <= 62.
+struct Divisor {
+  uint32_t count;
+  int shift;
+};
+
+struct QuotientKernels {
+  // values[i] = quotient(values[i], divisor) of numerics section 2, not clamped; |values[i]| <=
+  // 2^62. r[i] has 32 bits; for nearest it is unused, and a tie makes base[i] + values[i] even.
+  void (*run)(int64_t* values, int64_t n, Divisor divisor, Rounding rounding, const uint32_t* r,
+              const int64_t* base);
+};
+
 extern const GemmKernels kGemmScalar, kGemmAvx2, kGemmAvx512;
 extern const ConvertKernels kConvertScalar, kConvertAvx2, kConvertAvx512;
+extern const QuotientKernels kQuotientScalar, kQuotientAvx2, kQuotientAvx512;
 
 struct CpuKernels {
   CpuLevel level;
   const GemmKernels& gemm;
   const ConvertKernels& convert;
+  const QuotientKernels& quotient;
 };
 
 }  // namespace gvm

@@ -10,7 +10,7 @@ template <typename W, typename V>
 void step(const Call& call, int64_t count) {
   const int64_t t = call.attr(1) + call.in[2].type.fraction_bits - call.in[1].type.fraction_bits;
   const int64_t s = std::max<int64_t>({call.attr(3), t, 0});
-  const UpdateDivisor divisor(shl(from_int64(count), static_cast<int>(s)));
+  const UpdateDivisor divisor(count, static_cast<int>(s));
   const Int128 keep = shl(mul(call.attr(2), count), static_cast<int>(s - call.attr(3)));
   const int up = static_cast<int>(s - t);
   const int shift = call.in[1].type.fraction_bits - call.in[0].type.fraction_bits;
@@ -21,6 +21,9 @@ void step(const Call& call, int64_t count) {
   W* w_out = call.out[0].as<W>();
   V* v_out = call.out[1].as<V>();
   const int v_bits = 8 * static_cast<int>(sizeof(V));
+  // Both parts of a numerator stay within 2^61 where gradient and velocity have so few bits.
+  const int gradient_room = 61 - up - bit_length(static_cast<uint64_t>(call.attr(0)));
+  const int velocity_room = 61 - bit_length(to_unsigned(keep));
   ConvertSite where;
   where.shift = call.in[1].type.fraction_bits - call.in[0].type.fraction_bits;
   where.rounding = static_cast<Rounding>(call.attr(4));
@@ -31,13 +34,25 @@ void step(const Call& call, int64_t count) {
   for_update_blocks(call, call.out[0].elements, [&](int64_t begin, int64_t n, int64_t* clamps) {
     UpdateDraws draws;
     const uint32_t* r = draws.draw(call, state_rounding, call.site + 1, begin, n);
-    for (int64_t i = 0; i < n; ++i) {
-      const Int128 moved = shl(mul(gradient[begin + i], call.attr(0)), up);
-      const Int128 numerator = sub(mul(keep, v[begin + i]), moved);
-      v_out[begin + i] = static_cast<V>(
-          update_quotient(0, numerator, divisor, state_rounding, r[i], v_bits, clamps));
-    }
+    const int64_t* g = gradient + begin;
     int64_t exact[kUpdateBlock];
+    if (divisor.lanes && largest_bits(g, n) <= gradient_room &&
+        largest_bits(v + begin, n) <= velocity_room) {
+      for (int64_t i = 0; i < n; ++i) {
+        const uint64_t moved = static_cast<uint64_t>(g[i] * call.attr(0)) << up;
+        const int64_t kept = static_cast<int64_t>(keep.lo) * v[begin + i];
+        exact[i] = static_cast<int64_t>(static_cast<uint64_t>(kept) - moved);
+      }
+      call.cpu->quotient.run(exact, n, divisor.narrow, state_rounding, r, nullptr);
+      *clamps += clamp_all(call, exact, n, v_out + begin);
+    } else {
+      for (int64_t i = 0; i < n; ++i) {
+        const Int128 moved = shl(mul(g[i], call.attr(0)), up);
+        const Int128 numerator = sub(mul(keep, v[begin + i]), moved);
+        v_out[begin + i] =
+            static_cast<V>(quotient(numerator, divisor.wide, state_rounding, r[i], v_bits, clamps));
+      }
+    }
     for (int64_t i = 0; i < n; ++i) {
       exact[i] = w[begin + i] * (int64_t{1} << shift) + static_cast<int64_t>(v_out[begin + i]);
     }

@@ -1,5 +1,5 @@
-// What optimizer kernels share: the random words of a range and the rounded quotient of 64-bit or
-// wider numerators by one divisor.
+// What optimizer kernels share: the random words of a range, and quotients of many numerators, of
+// 64 bits where a block of them fits, by one divisor.
 #pragma once
 
 #include <algorithm>
@@ -40,29 +40,30 @@ class UpdateDraws {
   uint32_t words_[kUpdateBlock + 8] = {};
 };
 
-// One divisor for many numerators; by 64-bit division where both fit.
+// The divisor count * 2^shift of a step; count >= 1, shift in [0, 63]. `lanes` says that the vector
+// kernels take it.
 struct UpdateDivisor {
-  explicit UpdateDivisor(Int128 d) : wide(d), narrow(fits_int64(d)) {}
-  Int128 wide;  // > 0
-  bool narrow;
+  UpdateDivisor(int64_t count, int shift)
+      : wide(shl(from_int64(count), shift)),
+        lanes(count < (int64_t{1} << 30) && shift <= 62),
+        narrow{static_cast<uint32_t>(count), shift} {}
+  Int128 wide;
+  bool lanes;
+  Divisor narrow;
 };
 
-// quotient(base * divisor + numerator, divisor) of numerics section 2: base is an integer, so only
-// the numerator is divided; a tie goes to the even sum.
-inline int64_t update_quotient(int64_t base, Int128 numerator, const UpdateDivisor& divisor,
-                               Rounding rounding, uint32_t r, int bits, int64_t* clamps) {
-  if (divisor.narrow && fits_int64(numerator)) {
-    const int64_t n = static_cast<int64_t>(numerator.lo), d = static_cast<int64_t>(divisor.wide.lo);
-    const int64_t truncated = n / d, rest = n % d;
-    const int64_t q = truncated - (rest < 0 ? 1 : 0);
-    const uint64_t remainder = static_cast<uint64_t>(rest + (rest < 0 ? d : 0));
-    const uint64_t back = static_cast<uint64_t>(d) - remainder;
-    const bool up = rounding == Rounding::nearest
-                        ? remainder > back || (remainder == back && ((base + q) & 1) != 0)
-                        : scale_by_random(static_cast<uint64_t>(d), r) < remainder;
-    return clamp_and_count(add(from_int64(q), from_int64(base + (up ? 1 : 0))), bits, clamps);
-  }
-  return quotient(add(mul(divisor.wide, base), numerator), divisor.wide, rounding, r, bits, clamps);
+// The least b with |x[i]| <= 2^b for all of n numbers.
+template <typename T>
+int largest_bits(const T* x, int64_t n) {
+  T bits = 0;
+  for (int64_t i = 0; i < n; ++i) bits |= static_cast<T>(x[i] ^ (x[i] >> (8 * sizeof(T) - 1)));
+  return bit_length(static_cast<uint64_t>(bits));
+}
+
+// out[i] = a[i] clamped to its type; returns the clamps.
+template <typename T>
+int64_t clamp_all(const Call& call, const int64_t* a, int64_t n, T* out) {
+  return call.cpu->convert.run[2][sizeof(T) == 2 ? 0 : 1](a, n, ConvertSite(), 0, out);
 }
 
 // Calls f(begin, n, clamps) on blocks of at most kUpdateBlock elements, in parallel, and adds the
