@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gvm.errors import ImportModelError
 from gvm.graph import Builder, Graph, Node, Value
 from gvm.ops import OPERATORS
 
 LOSSES = ("softmax_cross_entropy", "mean_squared_error")
+OF_PARTIALS = ("broadcast_to",)
+"""Operators whose gradient is an exact sum, which a partial may enter."""
 
 
 def with_loss(graph: Graph, loss: str) -> Graph:
     """The graph with labels, loss and gradients: outputs ``loss`` (partial total, count and, for
-    classifiers, correct) and ``grad``
-    (the totals of the loss, then one gradient per trainable parameter, in order).
+    classifiers, correct) and ``grad`` (the totals of the loss, then one gradient per trainable
+    parameter, in order).
 
-    A final softmax stays in ``predict``; the loss reads its logits. Raises ImportModelError for a
-    graph that the loss does not fit.
+    A final softmax stays in ``predict``; the loss reads its logits. A parameter through which no
+    gradient flows is a constant in the result; where none is left to train there is no ``grad``.
+    Raises ImportModelError for a graph that the loss does not fit.
     """
     if loss not in LOSSES:
         raise ImportModelError(f"loss must be one of {', '.join(LOSSES)}, received {loss!r}")
@@ -49,18 +54,10 @@ def with_loss(graph: Graph, loss: str) -> Graph:
     sums = (g.reduce_sum(each, axes=(0,), keepdims=0), g.example_count(), *hits)
     g.stage = "backward"
     gradients = differentiate(g, graph, {read: seed})
-    totals = [g.total(v) for v in sums]
-    for parameter in graph.parameters:
-        if not parameter.trainable:
-            continue
-        gradient = gradients.get(parameter.value)
-        if gradient is None:
-            raise ImportModelError(f"parameter {parameter.name!r} does not influence the loss")
-        if not g.types[gradient].partial:
-            raise ImportModelError(
-                f"parameter {parameter.name!r}: its gradient is not a sum over examples"
-            )
-        totals.append(g.total(gradient))
+    g.parameters = [replace(p, trainable=p.value in gradients) for p in g.parameters]
+    if not gradients:
+        return g.graph(loss=sums)
+    totals = [g.total(v) for v in (*sums, *gradients.values())]
     return g.graph(loss=sums, grad=totals)
 
 
@@ -68,10 +65,12 @@ def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict
     """Adds to ``g``, which continues ``forward``, the gradients of what ``seeds`` (value -> its
     gradient) stand for.
 
-    Returns the gradient of every parameter that has one. At the limits of a rounded result the
-    gradient is dropped where the
-    step would push further out (numerics section 2): ``convert_grad`` nodes, the identity in real
-    numbers.
+    Returns the gradient of every trainable parameter that has one, in order: a partial sum over
+    examples. At the limits of a rounded result the gradient is dropped where the step would push
+    further out (numerics section 2): ``convert_grad`` nodes, the identity in real numbers.
+
+    Raises ImportModelError where a parameter passes through an operator before it meets the
+    examples: its gradient would be a function of a sum that no shard has.
     """
     deltas: dict[Value, list[Value]] = {v: [d] for v, d in seeds.items()}
     varies = _depends_on_parameters(forward)
@@ -83,6 +82,8 @@ def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict
         (output,) = node.outputs
         delta = _sum(g, deltas.pop(output))
         operator = OPERATORS[node.op]
+        if g.types[delta].partial and node.op not in OF_PARTIALS:
+            raise ImportModelError(_not_a_sum(forward, node))
         if operator.result in ("exact", "rounds") and output not in seeds:
             delta = g.convert_grad(_limits(output, consumers), delta)
         for value, gradient in zip(
@@ -92,7 +93,22 @@ def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict
         ):
             if gradient is not None and value in varies:
                 deltas.setdefault(value, []).append(gradient)
-    return {p.value: _sum(g, deltas[p.value]) for p in forward.parameters if p.value in deltas}
+    return {
+        p.value: _sum(g, deltas[p.value])
+        for p in forward.parameters
+        if p.trainable and p.value in deltas
+    }
+
+
+def _not_a_sum(forward: Graph, node: Node) -> str:
+    """What to say of a parameter that ``node`` changes before it meets the examples."""
+    before = {v for n in forward.reaching(node.outputs) for v in n.inputs}
+    name = next(p.name for p in forward.parameters if p.trainable and p.value in before)
+    where = f", node {node.name!r}" if node.name else ""
+    return (
+        f"parameter {name!r}: {node.op}{where} stands between it and the examples; "
+        "make its result the parameter"
+    )
 
 
 def _limits(output: Value, consumers: dict[Value, list[Node]]) -> Value:

@@ -19,6 +19,7 @@ from gvm.graph import Graph
 from gvm.loss import Loss
 from gvm.optimizers import SGD
 from gvm.program import (
+    CANNOT_TRAIN,
     MAX_BATCH,
     ParameterInfo,
     Program,
@@ -292,7 +293,7 @@ class Model:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, received {value}")
         if self.program.grad is None:
-            raise GvmError("the model has no loss: import it with loss=... to train it")
+            raise GvmError(CANNOT_TRAIN)
         if micro_batch is not None and micro_batch < 1:
             raise ValueError(f"micro_batch must be at least 1, received {micro_batch}")
         if not 0 <= seed < 2**64:

@@ -26,6 +26,7 @@ nearest."""
 MAX_BATCH = 4096
 MORE_VELOCITY_BITS = 4
 """Fraction bits of an i16 velocity beyond those of its weights (numerics section 8)."""
+CANNOT_TRAIN = "the model cannot be trained: import it with loss=... and trainable parameters"
 DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
 
 
@@ -230,6 +231,8 @@ def compile_graph(
         return program
     given = (*graph.inputs, *graph.labels, *parameters)
     loss = _extract(graph, given, graph.outputs["loss"], {})
+    if "grad" not in graph.outputs:
+        return replace(program, loss=loss)
     grad, totals = _segments(graph, given, graph.outputs["grad"], ROUNDINGS)
     trained = iter(totals[len(graph.outputs["loss"]) :])
     info = tuple(replace(p, gradient=next(trained)) if p.trainable else p for p in program.info)
@@ -239,7 +242,7 @@ def compile_graph(
 def with_optimizer(program: Program, optimizer: SGD, rounding: str = "stochastic") -> Program:
     """The program with ``apply`` and its state for an optimizer."""
     if program.grad is None:
-        raise GvmError("the model has no loss: import it with loss=... to train it")
+        raise GvmError(CANNOT_TRAIN)
     trained = [i for i, p in enumerate(program.info) if p.gradient is not None]
     state = tuple(
         _velocity(program.parameters[i])
