@@ -11,6 +11,7 @@ import gzip
 import os
 import statistics
 import time
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from rich.table import Table
 import gvm
 from benchmarks.environment import environment, write_json, write_text
 from gvm.errors import GvmError
+from gvm.progress import progress_bar
 from gvm.random import permutation
 
 SIZE = 28
@@ -35,6 +37,8 @@ GOALS = {"w32": 0.3, "w16": 0.5}
 """Points of test error by which a profile may differ from float."""
 
 Array = NDArray[Any]
+Data = tuple[Array, Array, Array, Array]
+"""Training images and labels, test images and labels."""
 
 
 class Network(StrEnum):
@@ -59,7 +63,7 @@ def read_idx(folder: Path, name: str) -> Array:
     return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def read_mnist(folder: Path) -> tuple[Array, Array, Array, Array]:
+def read_mnist(folder: Path) -> Data:
     """Training images in [0, 1], shape (n, 28, 28, 1), and labels; then those of the test set."""
     found: list[Array] = []
     for part in ("train", "t10k"):
@@ -92,112 +96,119 @@ def build(network: str, seed: int) -> Any:
     return keras.Sequential([keras.Input((SIZE, SIZE, 1)), *body, layers.Dense(CLASSES)])
 
 
-def train_keras(model: Any, data: tuple[Array, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Trains in float32 on the batches that gvm takes; test error per epoch, seconds per epoch."""
-    import keras
+class Float:
+    """The network in float32, trained by Keras."""
 
-    x, y, test_x, test_y = data
-    model.compile(
-        optimizer=keras.optimizers.SGD(options["rate"], momentum=MOMENTUM),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    errors, seconds = [], []
-    for epoch in range(options["epochs"]):
-        order = permutation(options["seed"], epoch, len(x))
+    def __init__(self, network: str, options: dict[str, Any]) -> None:
+        import keras
+
+        self.options = options
+        self.model = build(network, options["seed"])
+        self.errors: list[float] = []
+        self.seconds: list[float] = []
+        self.model.compile(
+            optimizer=keras.optimizers.SGD(options["rate"], momentum=MOMENTUM),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+
+    def epoch(self, number: int, data: Data) -> None:
+        """One epoch on the batches that gvm takes, then the test."""
+        order = permutation(self.options["seed"], number, len(data[0]))
+        x, y = data[0][order], data[1][order]
         began = time.perf_counter()
-        model.fit(x[order], y[order], options["batch_size"], 1, verbose=0, shuffle=False)
-        seconds.append(time.perf_counter() - began)
-        found = model.predict(test_x, batch_size=500, verbose=0).argmax(axis=1)
-        errors.append(round(100 * float(np.mean(found != test_y)), 4))
-    return {"error": errors[-1], "errors": errors, "seconds_per_epoch": _median(seconds)}
+        self.model.fit(x, y, self.options["batch_size"], 1, verbose=0, shuffle=False)
+        self.seconds.append(time.perf_counter() - began)
+        found = self.model.predict(data[2], batch_size=500, verbose=0).argmax(axis=1)
+        self.errors.append(round(100 * float(np.mean(found != data[3])), 2))
+
+    def result(self) -> dict[str, Any]:
+        """Test error after each epoch in percent, and the median of seconds per epoch."""
+        return {
+            "error": self.errors[-1],
+            "errors": self.errors,
+            "seconds_per_epoch": round(statistics.median(self.seconds), 2),
+        }
 
 
-def train_fixed(
-    model: gvm.Model, profile: str, data: tuple[Array, ...], options: dict[str, Any]
-) -> dict[str, Any]:
-    """Trains in fixed point; test error per epoch, the exact test loss, ids, clamps, seconds."""
-    x, y, test_x, test_y = data
-    history = model.train(
-        x,
-        y,
-        optimizer=gvm.SGD(options["rate"], momentum=MOMENTUM),
-        epochs=options["epochs"],
-        batch_size=options["batch_size"],
-        seed=options["seed"],
-        profile=profile,
-    )
-    # Another run with validation would give the same weights: only the last epoch is needed here.
-    loss = model.evaluate(test_x, test_y)
-    return {
-        "error": round(100 - 100 * loss.accuracy, 4),
-        "loss_total": loss.total,
-        "loss": float(loss),
-        "seconds_per_epoch": _median([e.seconds for e in history.epochs]),
-        "parameters_id": history.parameters_id,
-        "clamped": history.clamped,
-    }
+class Fixed:
+    """The network in fixed point, in one profile, from the weights that Keras drew."""
 
+    def __init__(self, source: Any, profile: str, data: Data, options: dict[str, Any]) -> None:
+        self.profile, self.options = profile, options
+        self.model = gvm.from_tensorflow(
+            source,
+            data[0][:CALIBRATION],
+            loss="softmax_cross_entropy",
+            labels=data[1][:CALIBRATION],
+        )
+        self.losses: list[gvm.Loss] = []
+        self.seconds: list[float] = []
+        self.clamped: Counter[str] = Counter()
 
-def _median(seconds: list[float]) -> float:
-    return round(statistics.median(seconds), 2)
+    def epoch(self, number: int, data: Data) -> None:
+        """One more epoch of the same run, then the test."""
+        history = self.model.train(
+            data[0],
+            data[1],
+            optimizer=gvm.SGD(self.options["rate"], momentum=MOMENTUM),
+            epochs=number + 1,
+            batch_size=self.options["batch_size"],
+            seed=self.options["seed"],
+            profile=self.profile,
+            resume=number > 0,
+        )
+        self.seconds.append(history.epochs[-1].seconds)
+        self.clamped.update(history.clamped)
+        self.losses.append(self.model.evaluate(data[2], data[3]))
+
+    def result(self) -> dict[str, Any]:
+        """As that of ``Float``, with the exact test loss, ids and clamp counts."""
+        errors = [round(100 - 100 * loss.accuracy, 2) for loss in self.losses]
+        return {
+            "error": errors[-1],
+            "errors": errors,
+            "loss_total": self.losses[-1].total,
+            "loss": float(self.losses[-1]),
+            "seconds_per_epoch": round(statistics.median(self.seconds), 2),
+            "parameters_id": self.model.parameters_id,
+            "train_id": self.model.train_id,
+            "clamped": dict(self.clamped),
+        }
 
 
 def compare(
-    network: str, profiles: list[str], data: tuple[Array, ...], options: dict[str, Any]
+    network: str, profiles: list[str], data: Data, options: dict[str, Any], show: bool | None = None
 ) -> dict[str, Any]:
-    """One network in float32 and in every profile."""
-    x, y = data[0], data[1]
-    source = build(network, options["seed"])
-    models = {
-        p: gvm.from_tensorflow(
-            source, x[:CALIBRATION], loss="softmax_cross_entropy", labels=y[:CALIBRATION]
-        )
-        for p in profiles
-    }
+    """One network in float32 and in every profile, an epoch of each in turn."""
     options = {**options, "rate": options["rate"] or RATES[network]}
-    results = {p: train_fixed(model, p, data, options) for p, model in models.items()}
-    return {"options": options, "keras": train_keras(source, data, options), **results}
+    float_run = Float(network, options)
+    runs: dict[str, Float | Fixed] = {"keras": float_run}
+    for profile in profiles:
+        runs[profile] = Fixed(float_run.model, profile, data, options)
+    with progress_bar(options["epochs"] * len(runs), network, show) as advance:
+        for epoch in range(options["epochs"]):
+            for name, run in runs.items():
+                run.epoch(epoch, data)
+                advance(name)
+    return {"options": options, **{name: run.result() for name, run in runs.items()}}
 
 
 def rows(network: str, result: dict[str, Any]) -> list[list[str]]:
-    """Lines of the table: network, arithmetic, test error, difference, goal, loss, seconds."""
-    float_error = result["keras"]["error"]
-    made = [
-        [
-            network,
-            "Keras float32",
-            f"{float_error:.2f} %",
-            "",
-            "",
-            "",
-            f"{result['keras']['seconds_per_epoch']}",
-        ]
-    ]
+    """Lines of the table under ``HEADER``."""
+    error = result["keras"]["error"]
+    made = [[network, "Keras float32", f"{error:.2f} %", "", "", ""]]
     for profile in (p for p in GOALS if p in result):
         r = result[profile]
+        difference = f"{r['error'] - error:+.2f} ({GOALS[profile]})"
         made.append(
-            [
-                network,
-                f"gvm {profile}",
-                f"{r['error']:.2f} %",
-                f"{r['error'] - float_error:+.2f}",
-                f"{GOALS[profile]}",
-                str(r["loss_total"]),
-                f"{r['seconds_per_epoch']}",
-            ]
+            [network, f"gvm {profile}", f"{r['error']:.2f} %", difference, str(r["loss_total"]), ""]
         )
+    for line, name in zip(made, ("keras", *(p for p in GOALS if p in result)), strict=True):
+        line[-1] = str(result[name]["seconds_per_epoch"])
     return made
 
 
-HEADER = [
-    "network",
-    "arithmetic",
-    "test error",
-    "difference",
-    "goal",
-    "test loss, exact",
-    "s/epoch",
-]
+HEADER = ["network", "arithmetic", "test error", "(goal)", "test loss", "s/epoch"]
 
 
 def markdown(results: dict[str, Any], about: dict[str, Any]) -> str:
@@ -210,8 +221,9 @@ def markdown(results: dict[str, Any], about: dict[str, Any]) -> str:
     machine = about["machine"]
     return (
         f"{table}\n\n{first['epochs']} epochs, batch {first['batch_size']}, SGD with momentum "
-        f"{MOMENTUM}, the same initial weights and batches. Difference and goal in points of test "
-        f"error; the test loss is an integer with 24 fraction bits, the sum over all test images. "
+        f"{MOMENTUM}, the same initial weights and batches. In brackets the goal, both in points "
+        f"of test error; the test loss is an integer with 24 fraction bits, the sum over all test "
+        f"images. Epochs were timed in turns; the median. "
         f"{machine['processor']}, {machine['processors']} processors, {about['compiler']}, commit "
         f"{about['commit']}, {about['date']}.\n"
     )
@@ -229,6 +241,7 @@ def main(
 ) -> None:
     """Trains MNIST networks in float and fixed point; status 1 when a goal is missed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    about = environment("tensorflow-cpu", "keras")
     arrays = read_mnist(data)
     options = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "rate": rate}
     networks = [n.value for n in Network if n is not Network.all and model in (n, Network.all)]
@@ -239,7 +252,6 @@ def main(
             table.add_row(*row)
     Console().print(table)
     if save:
-        about = environment("tensorflow-cpu", "keras")
         write_json("mnist", {"environment": about, "results": results})
         write_text("mnist.md", markdown(results, about))
     met = [
