@@ -213,9 +213,10 @@ void test_random_cases(const CpuKernels& cpu, Threads& threads, TestScratch& scr
 
 // Shapes at the seams: panels, groups, blocks of terms, passes.
 void test_shapes(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
-  const int64_t shapes[][3] = {{1, 1, 1},      {14, 32, 256}, {15, 33, 257},  {113, 16, 64},
-                               {112, 128, 64}, {225, 17, 9},  {3, 300, 1025}, {29, 5, 2050},
-                               {2, 3, 16384},  {2, 3, 16385}, {1, 40, 33000}, {70, 129, 1030}};
+  const int64_t shapes[][3] = {{1, 2100, 70}, {8, 130, 200},  {2, 1025, 9},   {1, 1, 1},
+                               {14, 32, 256}, {15, 33, 257},  {113, 16, 64},  {112, 128, 64},
+                               {225, 17, 9},  {3, 300, 1025}, {29, 5, 2050},  {2, 3, 16384},
+                               {2, 3, 16385}, {1, 40, 33000}, {70, 129, 1030}};
   for (const auto& shape : shapes) {
     for (const Data data : {Data::small, Data::full, Data::lowest, Data::mixed}) {
       for (const DType type : {DType::i64, DType::i16}) {

@@ -486,6 +486,11 @@ void run_passes(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratc
 
 LineSource strided_lines(const StridedLines& lines) { return {pack_strided, &lines}; }
 
+const StridedLines* as_strided(const LineSource& source) {
+  if (source.pack != pack_strided) return nullptr;
+  return static_cast<const StridedLines*>(source.context);
+}
+
 ConvertRun convert_run(const CpuKernels& cpu, DType src, DType dst) {
   const int row = src == DType::i16 ? 0 : src == DType::i32 ? 1 : 2;
   return cpu.convert.run[row][dst == DType::i16 ? 0 : 1];
@@ -517,6 +522,7 @@ int64_t emit_sums(const Epilogue& to, const CpuKernels& cpu, int64_t* sums, int6
 
 void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch) {
   if (job.m == 0 || job.n == 0) return;
+  if (job.route == GemmRoute::automatic && gemm_few_rows(job, cpu, threads, scratch)) return;
   if (job.k <= kPassTerms || job.epilogue.type == DType::i64) {
     run_passes(job, cpu, threads, scratch);
     return;

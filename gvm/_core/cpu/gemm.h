@@ -26,7 +26,8 @@ struct StridedLines {
   const int16_t* data;
   int64_t line_stride, term_stride;
 };
-LineSource strided_lines(const StridedLines& lines);  // keeps a pointer to `lines`
+LineSource strided_lines(const StridedLines& lines);       // keeps a pointer to `lines`
+const StridedLines* as_strided(const LineSource& source);  // null if it is another
 
 // The best route that may be taken; for tests and benchmarks. Every one is exact for every input.
 enum class GemmRoute {
@@ -74,6 +75,10 @@ struct Gemm {
 };
 
 void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch);
+
+// gemm() for few rows whose columns lie beside each other: b is read once, in order, and nothing is
+// packed. Returns false where the job is not of that kind.
+bool gemm_few_rows(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch);
 
 // The epilogue for n exact sums of one row, columns [column, column + n), the first of which is
 // element `element`: adds the bias to them in place, converts or stores. Returns the clamps.

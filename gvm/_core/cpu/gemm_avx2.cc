@@ -23,6 +23,7 @@ namespace {
 constexpr int kRows = 6, kColumns = 16, kLanes = 8;
 
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
 
 inline int32_t pair_at(const int16_t* p) {
@@ -228,10 +229,50 @@ void pack_terms(const int16_t* source, int64_t stride, int count, int64_t terms,
   }
 }
 
+template <int P>
+void row_of(const int16_t* a, const int16_t* b, int64_t stride, int64_t columns, int32_t* sums,
+            bool accumulate) {
+  __m256i pairs[P];
+  GVM_UNROLL
+  for (int p = 0; p < P; ++p) pairs[p] = _mm256_set1_epi32(pair_at(a + 2 * p));
+  for (int64_t j = 0; j < columns; j += kLanes) {
+    __m256i sum = accumulate ? load(sums + j) : _mm256_setzero_si256();
+    GVM_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const int16_t* even = b + 2 * p * stride + j;
+      const __m256i low = _mm256_cvtepu16_epi32(load128(even));
+      const __m256i high = _mm256_cvtepu16_epi32(load128(even + stride));
+      multiply_add(sum, pairs[p], _mm256_or_si256(low, _mm256_slli_epi32(high, 16)));
+    }
+    store(sums + j, sum);
+  }
+}
+
+void row(const int16_t* a, int terms, const int16_t* b, int64_t stride, int64_t columns,
+         int32_t* sums, bool accumulate) {
+  const int64_t whole = columns / kLanes * kLanes;
+  if (terms == 8) {
+    row_of<4>(a, b, stride, whole, sums, accumulate);
+  } else {
+    int k = 0;
+    for (; k + 2 <= terms; k += 2) {
+      row_of<1>(a + k, b + k * stride, stride, whole, sums, accumulate || k != 0);
+    }
+    if (k < terms) {
+      // The last term with nothing: its own row again, times zero.
+      const int16_t pair[2] = {a[k], 0};
+      row_of<1>(pair, b + k * stride, 0, whole, sums, accumulate || k != 0);
+    }
+  }
+  if (whole < columns) {
+    kGemmScalar.row(a, terms, b + whole, stride, columns - whole, sums + whole, accumulate);
+  }
+}
+
 }  // namespace
 
-const GemmKernels kGemmAvx2 = {kRows,   kColumns, kLanes,     tile,      widen,
-                               squares, split,    pack_lines, pack_terms};
+const GemmKernels kGemmAvx2 = {kRows,   kColumns, kLanes,     tile,       widen,
+                               squares, split,    pack_lines, pack_terms, row};
 
 }  // namespace gvm
 

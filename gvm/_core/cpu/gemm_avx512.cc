@@ -223,10 +223,48 @@ void pack_terms(const int16_t* source, int64_t stride, int count, int64_t terms,
   }
 }
 
+template <int P>
+void row_of(const int16_t* a, const int16_t* b, int64_t stride, int64_t columns, int32_t* sums,
+            bool accumulate) {
+  __m512i pairs[P];
+  GVM_UNROLL
+  for (int p = 0; p < P; ++p) pairs[p] = _mm512_set1_epi32(pair_at(a + 2 * p));
+  for (int64_t j = 0; j < columns; j += kLanes) {
+    const __mmask16 mask =
+        first_lanes(columns - j >= kLanes ? kLanes : static_cast<int>(columns - j));
+    __m512i sum = accumulate ? _mm512_maskz_loadu_epi32(mask, sums + j) : _mm512_setzero_si512();
+    GVM_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const int16_t* even = b + 2 * p * stride + j;
+      const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even));
+      const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, even + stride));
+      multiply_add(sum, pairs[p], _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    }
+    _mm512_mask_storeu_epi32(sums + j, mask, sum);
+  }
+}
+
+void row(const int16_t* a, int terms, const int16_t* b, int64_t stride, int64_t columns,
+         int32_t* sums, bool accumulate) {
+  if (terms == 8) {
+    row_of<4>(a, b, stride, columns, sums, accumulate);
+    return;
+  }
+  int k = 0;
+  for (; k + 2 <= terms; k += 2) {
+    row_of<1>(a + k, b + k * stride, stride, columns, sums, accumulate || k != 0);
+  }
+  if (k < terms) {
+    // The last term with nothing: its own row again, times zero.
+    const int16_t pair[2] = {a[k], 0};
+    row_of<1>(pair, b + k * stride, 0, columns, sums, accumulate || k != 0);
+  }
+}
+
 }  // namespace
 
-const GemmKernels kGemmAvx512 = {kRows,   kColumns, kLanes,     tile,      widen,
-                                 squares, split,    pack_lines, pack_terms};
+const GemmKernels kGemmAvx512 = {kRows,   kColumns, kLanes,     tile,       widen,
+                                 squares, split,    pack_lines, pack_terms, row};
 
 }  // namespace gvm
 

@@ -84,9 +84,18 @@ void pack_terms(const int16_t* source, int64_t stride, int count, int64_t terms,
   }
 }
 
+void row(const int16_t* a, int terms, const int16_t* b, int64_t stride, int64_t columns,
+         int32_t* sums, bool accumulate) {
+  for (int64_t j = 0; j < columns; ++j) {
+    uint32_t sum = accumulate ? static_cast<uint32_t>(sums[j]) : 0;
+    for (int k = 0; k < terms; ++k) sum += static_cast<uint32_t>(a[k] * b[k * stride + j]);
+    sums[j] = static_cast<int32_t>(sum);
+  }
+}
+
 }  // namespace
 
-const GemmKernels kGemmScalar = {kRows,   kColumns, kColumns / 2, tile,      widen,
-                                 squares, split,    pack_lines,   pack_terms};
+const GemmKernels kGemmScalar = {kRows,   kColumns, kColumns / 2, tile,       widen,
+                                 squares, split,    pack_lines,   pack_terms, row};
 
 }  // namespace gvm

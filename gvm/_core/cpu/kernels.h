@@ -45,6 +45,11 @@ struct GemmKernels {
   // Packs lines that lie beside each other: term k of line i is at source[k * stride + i].
   void (*pack_terms)(const int16_t* source, int64_t stride, int count, int64_t terms, int width,
                      int16_t* panel);
+
+  // sums[j] = the sum over k < terms <= 8 of a[k] * b[k * stride + j], modulo 2^32, for
+  // j < columns; added to sums where `accumulate`. Nothing is packed.
+  void (*row)(const int16_t* a, int terms, const int16_t* b, int64_t stride, int64_t columns,
+              int32_t* sums, bool accumulate);
 };
 
 // A rounding site (numerics section 2): `shift` bits are discarded (gained where negative).

@@ -10,6 +10,7 @@ template <typename W, typename V>
 void step(const Call& call, int64_t count) {
   const int64_t t = call.attr(1) + call.in[2].type.fraction_bits - call.in[1].type.fraction_bits;
   const int64_t s = std::max<int64_t>({call.attr(3), t, 0});
+  const int64_t rate = call.attr(0);
   const UpdateDivisor divisor(count, static_cast<int>(s));
   const Int128 keep = shl(mul(call.attr(2), count), static_cast<int>(s - call.attr(3)));
   const int up = static_cast<int>(s - t);
@@ -22,7 +23,7 @@ void step(const Call& call, int64_t count) {
   V* v_out = call.out[1].as<V>();
   const int v_bits = 8 * static_cast<int>(sizeof(V));
   // Both parts of a numerator stay within 2^61 where gradient and velocity have so few bits.
-  const int gradient_room = 61 - up - bit_length(static_cast<uint64_t>(call.attr(0)));
+  const int gradient_room = 61 - up - bit_length(static_cast<uint64_t>(rate));
   const int velocity_room = 61 - bit_length(to_unsigned(keep));
   ConvertSite where;
   where.shift = call.in[1].type.fraction_bits - call.in[0].type.fraction_bits;
@@ -39,7 +40,7 @@ void step(const Call& call, int64_t count) {
     if (divisor.lanes && largest_bits(g, n) <= gradient_room &&
         largest_bits(v + begin, n) <= velocity_room) {
       for (int64_t i = 0; i < n; ++i) {
-        const uint64_t moved = static_cast<uint64_t>(g[i] * call.attr(0)) << up;
+        const uint64_t moved = static_cast<uint64_t>(g[i] * rate) << up;
         const int64_t kept = static_cast<int64_t>(keep.lo) * v[begin + i];
         exact[i] = static_cast<int64_t>(static_cast<uint64_t>(kept) - moved);
       }
@@ -47,7 +48,7 @@ void step(const Call& call, int64_t count) {
       *clamps += clamp_all(call, exact, n, v_out + begin);
     } else {
       for (int64_t i = 0; i < n; ++i) {
-        const Int128 moved = shl(mul(g[i], call.attr(0)), up);
+        const Int128 moved = shl(mul(g[i], rate), up);
         const Int128 numerator = sub(mul(keep, v[begin + i]), moved);
         v_out[begin + i] =
             static_cast<V>(quotient(numerator, divisor.wide, state_rounding, r[i], v_bits, clamps));

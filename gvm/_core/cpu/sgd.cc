@@ -11,6 +11,7 @@ void step(const Call& call, int64_t count) {
   const int64_t e = call.in[0].type.fraction_bits - call.in[1].type.fraction_bits - call.attr(1);
   const int down = static_cast<int>(std::max<int64_t>(0, -e));
   const int up = static_cast<int>(std::max<int64_t>(0, e));
+  const int64_t rate = call.attr(0);
   const UpdateDivisor divisor(count, down);
   const Rounding rounding = static_cast<Rounding>(call.attr(2));
   const W* w = call.in[0].as<W>();
@@ -18,7 +19,7 @@ void step(const Call& call, int64_t count) {
   W* out = call.out[0].as<W>();
   const int bits = 8 * static_cast<int>(sizeof(W));
   // A numerator stays within 2^61 where the gradient has so few bits.
-  const int gradient_room = 61 - up - bit_length(static_cast<uint64_t>(call.attr(0)));
+  const int gradient_room = 61 - up - bit_length(static_cast<uint64_t>(rate));
   for_update_blocks(call, call.out[0].elements, [&](int64_t begin, int64_t n, int64_t* clamps) {
     UpdateDraws draws;
     const uint32_t* r = draws.draw(call, rounding, call.site, begin, n);
@@ -26,7 +27,7 @@ void step(const Call& call, int64_t count) {
     if (divisor.lanes && largest_bits(g, n) <= gradient_room) {
       int64_t exact[kUpdateBlock], base[kUpdateBlock];
       for (int64_t i = 0; i < n; ++i) {
-        exact[i] = -static_cast<int64_t>(static_cast<uint64_t>(g[i] * call.attr(0)) << up);
+        exact[i] = -static_cast<int64_t>(static_cast<uint64_t>(g[i] * rate) << up);
         base[i] = w[begin + i];
       }
       call.cpu->quotient.run(exact, n, divisor.narrow, rounding, r, base);
@@ -35,7 +36,7 @@ void step(const Call& call, int64_t count) {
       return;
     }
     for (int64_t i = 0; i < n; ++i) {
-      const Int128 moved = shl(mul(g[i], call.attr(0)), up);
+      const Int128 moved = shl(mul(g[i], rate), up);
       const Int128 numerator = sub(mul(divisor.wide, int64_t{w[begin + i]}), moved);
       out[begin + i] =
           static_cast<W>(quotient(numerator, divisor.wide, rounding, r[i], bits, clamps));
