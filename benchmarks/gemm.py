@@ -48,13 +48,6 @@ class Shape:
     n: int
     k: int
 
-    def __str__(self) -> str:
-        return f"{self.m} x {self.n} x {self.k}"
-
-    @property
-    def is_square(self) -> bool:
-        return self.m == self.n == self.k
-
 
 def step(name: str, inputs: tuple[int, ...], **attributes: AttributeValue) -> Step:
     """A node by operator name."""
@@ -169,10 +162,10 @@ HEADER = [
     "data",
     "threads",
     "gvm ms",
-    "float32 ms",
-    "bfloat16 ms",
-    "float32 / gvm",
-    "bfloat16 / gvm",
+    "f32 ms",
+    "bf16 ms",
+    "f32/gvm",
+    "bf16/gvm",
 ]
 
 
@@ -180,7 +173,7 @@ def rows(results: list[dict[str, Any]]) -> list[list[str]]:
     """Lines of the table."""
     return [
         [
-            " x ".join(str(d) for d in r["shape"]),
+            "x".join(str(d) for d in r["shape"]),
             r["data"],
             str(r["threads"]),
             *(f"{t:.3f}" for t in r["milliseconds"].values()),
