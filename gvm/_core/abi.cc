@@ -1,38 +1,18 @@
-// gvm.h on top of the C++ library. Nothing is decided here: arguments are checked for the caller's
-// contract, failures become statuses, and no exception leaves.
+// gvm.h on top of the C++ library: programs, files and arithmetic. Nothing is decided here:
+// arguments are checked for the caller's contract, failures become statuses, and no exception
+// leaves.
+#include "abi.h"
+
 #include <algorithm>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <thread>
 
-#include "cpu/dispatch.h"
 #include "file.h"
-#include "gvm/gvm.h"
 #include "hash.h"
-#include "program.h"
 #include "random.h"
-#include "session.h"
 #include "tables.h"
 
-using gvm::Error;
-using gvm::Status;
-
-struct gvm_program {
-  std::shared_ptr<const gvm::Program> program;
-};
-
-struct gvm_session {
-  std::unique_ptr<gvm::Session> session;
-};
-
-struct gvm_shard {
-  gvm::Shard shard;
-};
-
-namespace {
-
-constexpr uint64_t kMaxStep = uint64_t{1} << 56;
+namespace gvm {
 
 int report(const Error& error, gvm_error* out) {
   if (out != nullptr) {
@@ -42,37 +22,11 @@ int report(const Error& error, gvm_error* out) {
   return static_cast<int>(error.status);
 }
 
-// Runs f(Error*), turning what it throws into a status. f returns nothing: the error says it all.
-template <typename F>
-int guarded(gvm_error* out, F f) {
-  Error error;
-  try {
-    f(&error);
-  } catch (const std::bad_alloc&) {
-    error = Error();
-    error.status = Status::out_of_memory;
-    // The message fits the string's own storage: no allocation in a machine that has none left.
-    error.message.assign("out of memory", 13);
-  } catch (...) {
-    error = Error();
-    error.fail(Status::internal, "internal error");
-  }
-  return report(error, out);
-}
-
 bool require(bool condition, const char* rule, Error* error) {
   return condition || error->fail(Status::bad_call, "%s", rule);
 }
 
-gvm::Type to_type(const gvm_type& t) {
-  std::vector<int64_t> dims(t.dims, t.dims + std::min<int>(t.rank, gvm::kMaxRank));
-  gvm::Type type =
-      gvm::make_type(static_cast<gvm::DType>(t.dtype), t.fraction_bits, dims, t.partial != 0);
-  if (t.bound != 0) type.bound = t.bound;
-  return type;
-}
-
-gvm_type from_type(const gvm::Type& t) {
+gvm_type from_type(const Type& t) {
   gvm_type out;
   std::memset(&out, 0, sizeof out);
   out.dtype = static_cast<uint8_t>(t.dtype);
@@ -84,54 +38,7 @@ gvm_type from_type(const gvm::Type& t) {
   return out;
 }
 
-// A type given by a caller: element type, format, rank, dimensions and batch axis in range.
-bool check_type(const gvm_type& t, Error* error) {
-  if (t.dtype < GVM_I16 || t.dtype > GVM_BOOL) {
-    return error->fail(Status::bad_type, "element type must be in [1, 5], received %d", t.dtype);
-  }
-  if (t.fraction_bits < gvm::kMinFractionBits || t.fraction_bits > gvm::kMaxFractionBits) {
-    return error->fail(Status::bad_type, "fraction bits must be in [-32, 47], received %d",
-                       t.fraction_bits);
-  }
-  if (t.rank > gvm::kMaxRank)
-    return error->fail(Status::bad_shape, "rank must be at most 8, received %d", t.rank);
-  if (t.bound > gvm::kMaxBound)
-    return error->fail(Status::unproved_bound, "bound must be at most 2^62");
-  int batch_axes = 0;
-  int64_t elements = 1;
-  for (int i = 0; i < t.rank; ++i) {
-    if (t.dims[i] == gvm::kBatch) {
-      ++batch_axes;
-    } else if (t.dims[i] < 1) {
-      return error->fail(Status::bad_shape, "dimensions must be -1 or at least 1, received %lld",
-                         static_cast<long long>(t.dims[i]));
-    } else {
-      elements = gvm::saturating_mul(elements, t.dims[i]);
-    }
-  }
-  if (elements > gvm::kMaxElements) return error->fail(Status::bad_shape, "at most 2^42 elements");
-  if (batch_axes > 1)
-    return error->fail(Status::bad_batch, "at most one batch axis, received %d", batch_axes);
-  return true;
-}
-
-bool read_limits(const gvm_limits* given, gvm::Limits* limits, Error* error) {
-  if (given == nullptr) return true;
-  if (!require(given->struct_size == sizeof *given,
-               "gvm_limits.struct_size is not that of this library", error)) {
-    return false;
-  }
-  const uint64_t values[] = {given->program_bytes, given->nodes, given->parameter_bytes,
-                             given->memory_bytes, given->multiply_adds};
-  uint64_t* targets[] = {&limits->program_bytes, &limits->nodes, &limits->parameter_bytes,
-                         &limits->memory_bytes, &limits->multiply_adds};
-  for (int i = 0; i < 5; ++i) {
-    if (values[i] != 0) *targets[i] = values[i];
-  }
-  return true;
-}
-
-bool read_options(const gvm_options* given, gvm::CpuLevel* level, int* threads, Error* error) {
+bool read_options(const gvm_options* given, CpuLevel* level, int* threads, Error* error) {
   int requested = -1;
   uint32_t count = 0;
   if (given != nullptr) {
@@ -145,7 +52,7 @@ bool read_options(const gvm_options* given, gvm::CpuLevel* level, int* threads, 
   if (!require(count <= 1024, "gvm_options.threads must be at most 1024", error)) return false;
   *threads = count != 0 ? static_cast<int>(count)
                         : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return gvm::resolve_cpu_level(requested, level, error);
+  return resolve_cpu_level(requested, level, error);
 }
 
 bool check_batch(const gvm_batch& b, uint64_t most, Error* error) {
@@ -167,10 +74,35 @@ bool check_batch(const gvm_batch& b, uint64_t most, Error* error) {
   return true;
 }
 
-bool check_examples(const gvm::Program& p, uint64_t n, Error* error) {
-  if (n >= 1 && n <= static_cast<uint64_t>(p.max_batch)) return true;
-  return error->fail(Status::bad_input, "the batch must have 1 to %lld examples, received %llu",
-                     static_cast<long long>(p.max_batch), static_cast<unsigned long long>(n));
+// The inputs, or labels, of `batch` examples.
+bool check_given(const std::vector<Type>& types, const char* what, const void* const* data,
+                 int64_t batch, Error* error) {
+  return check_pointers(what, data, types.size(), error) &&
+         check_booleans(types, what, data, batch, error);
+}
+
+}  // namespace gvm
+
+using gvm::Error;
+using gvm::guarded;
+using gvm::require;
+
+namespace {
+
+bool read_limits(const gvm_limits* given, gvm::Limits* limits, Error* error) {
+  if (given == nullptr) return true;
+  if (!require(given->struct_size == sizeof *given,
+               "gvm_limits.struct_size is not that of this library", error)) {
+    return false;
+  }
+  const uint64_t values[] = {given->program_bytes, given->nodes, given->parameter_bytes,
+                             given->memory_bytes, given->multiply_adds};
+  uint64_t* targets[] = {&limits->program_bytes, &limits->nodes, &limits->parameter_bytes,
+                         &limits->memory_bytes, &limits->multiply_adds};
+  for (int i = 0; i < 5; ++i) {
+    if (values[i] != 0) *targets[i] = std::min(values[i], gvm::kMaxCount);
+  }
+  return true;
 }
 
 const std::vector<gvm::Type>* section_types(const gvm::Program& p, int section) {
@@ -186,42 +118,6 @@ const std::vector<gvm::Type>* section_types(const gvm::Program& p, int section) 
     default:
       return nullptr;
   }
-}
-
-bool read_attributes(const gvm_attributes& given, gvm::Attributes* attributes) {
-  for (uint32_t i = 0; i < given.count; ++i) {
-    attributes->values.emplace_back(given.values + given.offsets[i],
-                                    given.values + given.offsets[i + 1]);
-  }
-  return true;
-}
-
-// Judges one node outside a program.
-bool infer_operator(uint16_t opcode, const gvm_attributes* given, const gvm_type* inputs,
-                    uint32_t input_count, uint64_t max_batch, int64_t node,
-                    gvm::Attributes* attributes, std::vector<gvm::Type>* in,
-                    std::vector<gvm::Type>* out, const gvm::OpInfo** op, Error* error) {
-  *op = gvm::find_op(opcode);
-  if (*op == nullptr) return error->fail(Status::unknown_operator, "unknown opcode %d", opcode);
-  if (!require(given != nullptr && (inputs != nullptr || input_count == 0),
-               "attributes and inputs must be given", error)) {
-    return false;
-  }
-  if (!require(max_batch >= 1 && max_batch <= static_cast<uint64_t>(gvm::kMaxBatchLimit),
-               "max_batch must be in [1, 2^22]", error)) {
-    return false;
-  }
-  for (uint32_t i = 0; i < input_count; ++i) {
-    if (!check_type(inputs[i], error)) return false;
-    in->push_back(to_type(inputs[i]));
-  }
-  read_attributes(*given, attributes);
-  gvm::Check check{
-      **op, *attributes, *in, static_cast<int64_t>(max_batch), error, static_cast<int>(node),
-      {},   {}};
-  if (!gvm::infer_node(check)) return false;
-  *out = check.out;
-  return true;
 }
 
 }  // namespace
@@ -326,7 +222,7 @@ int gvm_program_get_tensor(const gvm_program* program, int section, uint32_t ind
   info->struct_size = sizeof *info;
   if (section == GVM_TOTALS) {
     if (index >= p.totals.size()) return GVM_BAD_CALL;
-    info->type = from_type(p.totals[index].type);
+    info->type = gvm::from_type(p.totals[index].type);
     info->offset = p.totals[index].offset;
     info->segment = p.totals[index].segment;
     return GVM_OK;
@@ -334,12 +230,12 @@ int gvm_program_get_tensor(const gvm_program* program, int section, uint32_t ind
   if (section == GVM_OUTPUTS) {
     const gvm::Function& f = p.functions[gvm::kPredict];
     if (index >= f.outputs.size()) return GVM_BAD_CALL;
-    info->type = from_type(f.values[static_cast<size_t>(f.outputs[index])]);
+    info->type = gvm::from_type(f.values[static_cast<size_t>(f.outputs[index])]);
     return GVM_OK;
   }
   const std::vector<gvm::Type>* types = section_types(p, section);
   if (types == nullptr || index >= types->size()) return GVM_BAD_CALL;
-  info->type = from_type((*types)[index]);
+  info->type = gvm::from_type((*types)[index]);
   if (section == GVM_PARAMETERS) info->offset = p.parameters.offsets[index];
   if (section == GVM_STATE) info->offset = p.state.offsets[index];
   return GVM_OK;
@@ -368,7 +264,7 @@ int gvm_program_parameters_id(const gvm_program* program, const uint8_t* bytes, 
                  "arguments must be given", e))
       return;
     const gvm::Program& p = *program->program;
-    if (!gvm::check_buffer(p.parameters, bytes, size, e)) return;
+    if (!gvm::check_buffer(p.parameters, "parameters", bytes, size, e)) return;
     gvm::Blake3 hash;
     const char domain[] = "gvm.parameters.v1\n";
     hash.update(domain, sizeof domain - 1);
@@ -377,240 +273,6 @@ int gvm_program_parameters_id(const gvm_program* program, const uint8_t* bytes, 
     const gvm::Hash h = hash.finalize();
     std::copy(h.begin(), h.end(), id);
   });
-}
-
-int gvm_cpu_level(void) { return static_cast<int>(gvm::detect_cpu()); }
-
-int gvm_session_new(const gvm_program* program, const gvm_options* options, gvm_session** session,
-                    gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(program != nullptr && session != nullptr, "program and session must be given", e))
-      return;
-    *session = nullptr;
-    gvm::CpuLevel level = gvm::CpuLevel::scalar;
-    int threads = 1;
-    if (!read_options(options, &level, &threads, e)) return;
-    auto made = std::make_unique<gvm_session>();
-    made->session = std::make_unique<gvm::Session>(program->program, level, threads);
-    *session = made.release();
-  });
-}
-
-void gvm_session_free(gvm_session* session) { delete session; }
-
-int gvm_session_write(gvm_session* session, int section, const uint8_t* bytes, size_t size,
-                      gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(session != nullptr && (bytes != nullptr || size == 0),
-                 "session and bytes must be given", e))
-      return;
-    if (!require(section == GVM_PARAMETERS || section == GVM_STATE,
-                 "section must be parameters or state", e))
-      return;
-    session->session->write(section == GVM_STATE, bytes, size, e);
-  });
-}
-
-int gvm_session_read(const gvm_session* session, int section, uint8_t* bytes, size_t size,
-                     gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(session != nullptr && (bytes != nullptr || size == 0),
-                 "session and bytes must be given", e))
-      return;
-    if (!require(section == GVM_PARAMETERS || section == GVM_STATE,
-                 "section must be parameters or state", e))
-      return;
-    session->session->read(section == GVM_STATE, bytes, size, e);
-  });
-}
-
-int gvm_session_predict(gvm_session* session, const void* const* inputs, uint64_t n,
-                        void* const* outputs, gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(session != nullptr && inputs != nullptr && outputs != nullptr,
-                 "session, inputs and outputs must be given", e))
-      return;
-    if (!check_examples(session->session->program(), n, e)) return;
-    session->session->predict(inputs, static_cast<int64_t>(n), outputs, e);
-  });
-}
-
-int gvm_session_loss(gvm_session* session, const void* const* inputs, const void* const* labels,
-                     uint64_t n, gvm_loss* loss, gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(session != nullptr && inputs != nullptr && labels != nullptr && loss != nullptr,
-                 "session, inputs, labels and loss must be given", e))
-      return;
-    const gvm::Program& p = session->session->program();
-    if (!p.functions[gvm::kLoss].present()) {
-      e->fail(Status::bad_call, "the program has no loss");
-      return;
-    }
-    if (!check_examples(p, n, e)) return;
-    if (loss->count < 0 || loss->count + static_cast<int64_t>(n) > gvm::kMaxLossExamples) {
-      e->fail(Status::bad_input, "a loss sums at most 2^22 examples");
-      return;
-    }
-    int64_t sums[3] = {0, 0, 0};
-    if (session->session->loss(inputs, labels, static_cast<int64_t>(n), sums, e) != Status::ok)
-      return;
-    loss->total += sums[0];
-    loss->count += sums[1];
-    loss->correct += sums[2];
-  });
-}
-
-int gvm_shard_new(gvm_session* session, const gvm_batch* batch, const void* const* inputs,
-                  const void* const* labels, gvm_shard** shard, gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(session != nullptr && batch != nullptr && inputs != nullptr && labels != nullptr &&
-                     shard != nullptr,
-                 "session, batch, inputs, labels and shard must be given", e)) {
-      return;
-    }
-    *shard = nullptr;
-    const gvm::Program& p = session->session->program();
-    if (!p.functions[gvm::kGrad].present()) {
-      e->fail(Status::bad_call, "the program has no grad");
-      return;
-    }
-    if (!check_batch(*batch, static_cast<uint64_t>(p.max_batch), e)) return;
-    auto made = std::make_unique<gvm_shard>();
-    gvm::Shard& s = made->shard;
-    s.session = session->session.get();
-    s.batch = {static_cast<int64_t>(batch->local), static_cast<int64_t>(batch->offset),
-               static_cast<int64_t>(batch->global)};
-    s.seed = batch->seed;
-    s.step = batch->step;
-    s.frame = s.session->take_frame(gvm::kGrad, s.batch.local);
-    s.session->bind(gvm::kGrad, s.frame.get(), inputs, labels);
-    *shard = made.release();
-  });
-}
-
-void gvm_shard_free(gvm_shard* shard) {
-  if (shard == nullptr) return;
-  shard->shard.session->give_frame(gvm::kGrad, std::move(shard->shard.frame));
-  delete shard;
-}
-
-int gvm_shard_run(gvm_shard* shard, uint32_t segment, const int64_t* totals, int64_t* sums,
-                  gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(shard != nullptr && sums != nullptr && (totals != nullptr || segment == 0),
-                 "shard, totals and sums must be given", e))
-      return;
-    gvm::Shard& s = shard->shard;
-    if (!require(segment == s.next_segment &&
-                     segment < s.session->program().functions[gvm::kGrad].segments.size(),
-                 "segments run once and in order", e)) {
-      return;
-    }
-    if (s.session->run_shard(&s, static_cast<int>(segment), totals, sums, e) == Status::ok)
-      ++s.next_segment;
-  });
-}
-
-int gvm_session_apply(gvm_session* session, const int64_t* totals, uint64_t seed, uint64_t step,
-                      gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(session != nullptr && totals != nullptr, "session and totals must be given", e))
-      return;
-    if (!session->session->program().functions[gvm::kApply].present()) {
-      e->fail(Status::bad_call, "the program has no apply");
-      return;
-    }
-    if (step >= kMaxStep) {
-      e->fail(Status::bad_input, "step must be below 2^56");
-      return;
-    }
-    session->session->apply(totals, seed, step, e);
-  });
-}
-
-int gvm_session_get_clamps(const gvm_session* session, int function, int64_t* counts, size_t nodes,
-                           gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(
-            session != nullptr && counts != nullptr && function >= 0 && function < gvm::kFunctions,
-            "session, function and counts must be given", e))
-      return;
-    const std::vector<int64_t>& have =
-        session->session->clamps(static_cast<gvm::FunctionKind>(function));
-    if (!require(have.size() == nodes, "nodes must be the number of nodes of the function", e))
-      return;
-    std::copy(have.begin(), have.end(), counts);
-  });
-}
-
-int64_t gvm_session_plan(gvm_session* session, int function, uint64_t batch, char* text,
-                         size_t size) {
-  if (session == nullptr || function < 0 || function >= gvm::kFunctions || batch < 1)
-    return GVM_BAD_CALL;
-  if (!session->session->program().functions[function].present()) return GVM_BAD_CALL;
-  if (batch > static_cast<uint64_t>(session->session->program().max_batch)) return GVM_BAD_CALL;
-  int64_t length = GVM_INTERNAL;
-  const int status = guarded(nullptr, [&](Error*) {
-    const std::string plan = session->session->describe_plan(
-        static_cast<gvm::FunctionKind>(function), static_cast<int64_t>(batch));
-    if (text != nullptr && size > 0) std::snprintf(text, size, "%s", plan.c_str());
-    length = static_cast<int64_t>(plan.size());
-  });
-  return status == GVM_OK ? length : status;
-}
-
-int gvm_operator_infer(uint16_t opcode, const gvm_attributes* attributes, const gvm_type* inputs,
-                       uint32_t input_count, uint64_t max_batch, int64_t node, gvm_type* outputs,
-                       uint32_t* output_count, uint32_t* sites, gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    gvm::Attributes a;
-    std::vector<gvm::Type> in, out;
-    const gvm::OpInfo* op = nullptr;
-    if (!infer_operator(opcode, attributes, inputs, input_count, max_batch, node, &a, &in, &out,
-                        &op, e))
-      return;
-    if (!require(output_count != nullptr && outputs != nullptr && *output_count >= out.size(),
-                 "room for the outputs must be given", e))
-      return;
-    *output_count = static_cast<uint32_t>(out.size());
-    for (size_t i = 0; i < out.size(); ++i) outputs[i] = from_type(out[i]);
-    if (sites != nullptr) *sites = static_cast<uint32_t>(op->sites);
-  });
-}
-
-int gvm_operator_run(uint16_t opcode, const gvm_attributes* attributes, const gvm_type* input_types,
-                     const void* const* inputs, uint32_t input_count, const gvm_batch* batch,
-                     uint32_t site, const gvm_options* options, void* const* outputs,
-                     int64_t* clamps, gvm_error* error) {
-  return guarded(error, [&](Error* e) {
-    if (!require(batch != nullptr && outputs != nullptr && (inputs != nullptr || input_count == 0),
-                 "batch, inputs and outputs must be given", e))
-      return;
-    if (!check_batch(*batch, static_cast<uint64_t>(gvm::kMaxBatchLimit), e)) return;
-    gvm::CpuLevel level = gvm::CpuLevel::scalar;
-    int threads = 1;
-    if (!read_options(options, &level, &threads, e)) return;
-    gvm::Attributes a;
-    std::vector<gvm::Type> in_types, out_types;
-    const gvm::OpInfo* op = nullptr;
-    if (!infer_operator(opcode, attributes, input_types, input_count, batch->global, -1, &a,
-                        &in_types, &out_types, &op, e))
-      return;
-    const gvm::Batch where{static_cast<int64_t>(batch->local), static_cast<int64_t>(batch->offset),
-                           static_cast<int64_t>(batch->global)};
-    std::vector<gvm::Tensor> in(in_types.size()), out(out_types.size());
-    for (size_t i = 0; i < in.size(); ++i)
-      gvm::set_tensor(&in[i], in_types[i], where.local, const_cast<void*>(inputs[i]));
-    for (size_t i = 0; i < out.size(); ++i)
-      gvm::set_tensor(&out[i], out_types[i], where.local, outputs[i]);
-    gvm::run_operator(*op, a, in, &out, where, batch->seed, batch->step, site, level, threads,
-                      clamps, e);
-  });
-}
-
-const char* gvm_operator_name(uint16_t opcode) {
-  const gvm::OpInfo* op = gvm::find_op(opcode);
-  return op == nullptr ? nullptr : op->name;
 }
 
 static gvm::FileParts to_parts(const gvm_file& f) {
@@ -632,7 +294,12 @@ int gvm_file_parse(const uint8_t* bytes, size_t size, gvm_file* file, gvm_error*
 }
 
 uint64_t gvm_file_size(const gvm_file* file) {
-  return file == nullptr || file->struct_size != sizeof *file ? 0 : gvm::file_size(to_parts(*file));
+  if (file == nullptr || file->struct_size != sizeof *file) return 0;
+  const gvm::FileParts parts = to_parts(*file);
+  for (int i = 0; i < gvm::kFileParts; ++i) {
+    if (parts.size[i] > gvm::kMaxPart || (parts.size[i] > 0 && parts.data[i] == nullptr)) return 0;
+  }
+  return gvm::file_size(parts);
 }
 
 int gvm_file_write(const gvm_file* file, uint8_t* bytes, size_t size, gvm_error* error) {
@@ -640,7 +307,8 @@ int gvm_file_write(const gvm_file* file, uint8_t* bytes, size_t size, gvm_error*
     if (!require(file != nullptr && file->struct_size == sizeof *file && bytes != nullptr,
                  "file and bytes must be given", e))
       return;
-    if (!require(size == gvm_file_size(file), "size must be gvm_file_size()", e)) return;
+    if (!require(size > 0 && size == gvm_file_size(file), "size must be gvm_file_size()", e))
+      return;
     gvm::write_file(to_parts(*file), bytes);
   });
 }
@@ -653,7 +321,7 @@ void gvm_blake3(const void* bytes, size_t size, uint8_t id[GVM_ID_BYTES]) {
 int gvm_random_words(uint64_t seed, uint32_t site, uint64_t step, uint32_t purpose, uint64_t first,
                      uint32_t* words, size_t count) {
   const uint64_t limit = uint64_t{1} << 42;
-  if (words == nullptr || site >= (1u << 24) || step >= kMaxStep || purpose > 255 ||
+  if (words == nullptr || site >= (1u << 24) || step >= gvm::kMaxStep || purpose > 255 ||
       first > limit || count > limit - first) {
     return GVM_BAD_CALL;
   }
@@ -663,10 +331,7 @@ int gvm_random_words(uint64_t seed, uint32_t site, uint64_t step, uint32_t purpo
 
 int gvm_unary_table(int function, int in_fraction_bits, int out_fraction_bits, int bits,
                     int32_t* table, uint8_t* clamped) {
-  if (table == nullptr || (bits != 16 && bits != 32) || in_fraction_bits < gvm::kMinFractionBits ||
-      in_fraction_bits > gvm::kMaxFractionBits) {
-    return GVM_BAD_CALL;
-  }
+  if (table == nullptr) return GVM_BAD_CALL;
   int status = GVM_OK;
   const int guard = guarded(nullptr, [&](Error*) {
     if (!gvm::unary_table(function, in_fraction_bits, out_fraction_bits, bits, table, clamped))

@@ -1,139 +1,26 @@
 // Python bindings: a guest of gvm.h like any other host. No logic; arrays in and out without
 // copies.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+#include "bindings.h"
 
-#include <cstring>
+#include <mutex>
 #include <optional>
 
-#include "gvm/gvm.h"
-
-namespace py = pybind11;
+using gvm_python::AttributeList;
+using gvm_python::Bytes;
+using gvm_python::check;
+using gvm_python::check_array;
+using gvm_python::from_type;
+using gvm_python::IntegerArray;
+using gvm_python::numpy_type;
+using gvm_python::pointers;
+using gvm_python::raise;
+using gvm_python::shape_of;
+using gvm_python::to_bytes;
+using gvm_python::to_type;
+using gvm_python::Totals;
+using gvm_python::Words;
 
 namespace {
-
-using IntegerArray = py::array;
-using Words = py::array_t<uint32_t, py::array::c_style>;
-using Totals = py::array_t<int64_t, py::array::c_style>;
-
-[[noreturn]] void raise(int status, const char* message) {
-  const py::object type = py::module_::import("gvm.errors").attr("from_status");
-  const py::object error = type(status, gvm_status_name(status), message);
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
-  throw py::error_already_set();
-}
-
-void check(int status, const gvm_error& error) {
-  if (status != GVM_OK) raise(status, error.message);
-}
-
-void check(int status, const char* what) {
-  if (status != GVM_OK) raise(status, what);
-}
-
-gvm_type to_type(const py::handle& t) {
-  gvm_type out;
-  std::memset(&out, 0, sizeof out);
-  static const char* const names[] = {"", "i16", "i32", "i64", "u8", "bool"};
-  const std::string dtype = t.attr("dtype").cast<std::string>();
-  for (uint8_t i = 1; i <= 5; ++i) {
-    if (dtype == names[i]) out.dtype = i;
-  }
-  out.fraction_bits = static_cast<int8_t>(t.attr("fraction_bits").cast<int>());
-  out.partial = t.attr("partial").cast<bool>() ? 1 : 0;
-  out.bound = t.attr("bound").cast<uint64_t>();
-  const auto shape = t.attr("shape").cast<std::vector<int64_t>>();
-  out.rank = static_cast<uint8_t>(shape.size() > 255 ? 255 : shape.size());
-  for (size_t i = 0; i < shape.size() && i < GVM_MAX_RANK; ++i) out.dims[i] = shape[i];
-  return out;
-}
-
-py::object from_type(const gvm_type& t) {
-  static const char* const names[] = {"", "i16", "i32", "i64", "u8", "bool"};
-  py::tuple shape(t.rank);
-  for (size_t i = 0; i < t.rank; ++i) shape[i] = t.dims[i];
-  return py::module_::import("gvm.types")
-      .attr("Type")(names[t.dtype], static_cast<int>(t.fraction_bits), shape, t.partial != 0,
-                    t.dtype == GVM_I64 ? t.bound : 0);
-}
-
-py::bytes to_bytes(const uint8_t* data, uint64_t size) {
-  return size == 0 ? py::bytes() : py::bytes(reinterpret_cast<const char*>(data), size);
-}
-
-struct View {
-  const uint8_t* data;
-  size_t size;
-};
-View view(const py::buffer_info& b) {
-  return {static_cast<const uint8_t*>(b.ptr), static_cast<size_t>(b.size * b.itemsize)};
-}
-
-std::vector<const void*> pointers(const std::vector<IntegerArray>& arrays) {
-  std::vector<const void*> out;
-  for (const IntegerArray& a : arrays) {
-    if ((a.flags() & py::array::c_style) == 0) throw py::value_error("arrays must be C-contiguous");
-    out.push_back(a.data());
-  }
-  return out;
-}
-
-py::dtype numpy_type(const gvm_type& t) {
-  switch (t.dtype) {
-    case GVM_I16:
-      return py::dtype::of<int16_t>();
-    case GVM_I32:
-      return py::dtype::of<int32_t>();
-    case GVM_I64:
-      return py::dtype::of<int64_t>();
-    default:
-      return py::dtype::of<uint8_t>();
-  }
-}
-
-std::vector<py::ssize_t> shape_of(const gvm_type& t, int64_t batch) {
-  std::vector<py::ssize_t> shape;
-  for (int i = 0; i < t.rank; ++i) shape.push_back(t.dims[i] == -1 ? batch : t.dims[i]);
-  return shape;
-}
-
-// Refuses arrays that are not what the program declares: the core trusts its pointers.
-void check_array(const IntegerArray& a, const gvm_type& t, int64_t batch, const char* section,
-                 size_t index) {
-  const std::vector<py::ssize_t> want = shape_of(t, batch);
-  bool same = static_cast<size_t>(a.ndim()) == want.size() && a.dtype().is(numpy_type(t));
-  for (size_t i = 0; same && i < want.size(); ++i)
-    same = a.shape(static_cast<py::ssize_t>(i)) == want[i];
-  if (same) return;
-  const std::string text =
-      std::string(section) + " " + std::to_string(index) + ": expected " +
-      py::str(from_type(t)).cast<std::string>() + " for " + std::to_string(batch) +
-      " examples, received " + py::str(a.dtype()).cast<std::string>() +
-      py::str(py::tuple(py::cast(std::vector<py::ssize_t>(a.shape(), a.shape() + a.ndim()))))
-          .cast<std::string>();
-  raise(GVM_BAD_INPUT, text.c_str());
-}
-
-struct AttributeList {
-  explicit AttributeList(const py::sequence& given) {
-    offsets.push_back(0);
-    for (const py::handle& item : given) {
-      if (py::isinstance<py::int_>(item)) {
-        values.push_back(item.cast<int64_t>());
-      } else {
-        for (const py::handle& v : item.cast<py::sequence>()) values.push_back(v.cast<int64_t>());
-      }
-      offsets.push_back(static_cast<uint32_t>(values.size()));
-    }
-    raw = {static_cast<uint32_t>(offsets.size() - 1), offsets.data(), values.data()};
-  }
-  AttributeList(const AttributeList&) = delete;
-  AttributeList& operator=(const AttributeList&) = delete;
-  std::vector<uint32_t> offsets;
-  std::vector<int64_t> values;
-  gvm_attributes raw;
-};
 
 py::list infer(uint16_t opcode, const std::vector<py::object>& types,
                const py::sequence& attributes, uint64_t max_batch, int64_t node) {
@@ -189,18 +76,26 @@ py::tuple run_operator(uint16_t opcode, const py::sequence& attributes,
 class Program {
  public:
   Program(const py::buffer& bytes, const std::optional<py::dict>& limits) {
-    const py::buffer_info info = bytes.request();
-    const View b = view(info);
+    const Bytes b(bytes);
     gvm_limits most = {sizeof most, 0, 0, 0, 0, 0};
-    if (limits) {
-      const auto get = [&](const char* key) {
-        return limits->contains(key) ? (*limits)[key].cast<uint64_t>() : 0;
-      };
-      most = {sizeof most,         get("program_bytes"), get("nodes"), get("parameter_bytes"),
-              get("memory_bytes"), get("multiply_adds")};
+    const struct {
+      const char* key;
+      uint64_t* value;
+    } known[] = {{"program_bytes", &most.program_bytes},
+                 {"nodes", &most.nodes},
+                 {"parameter_bytes", &most.parameter_bytes},
+                 {"memory_bytes", &most.memory_bytes},
+                 {"multiply_adds", &most.multiply_adds}};
+    for (const auto& item : limits.value_or(py::dict())) {
+      uint64_t* value = nullptr;
+      for (const auto& k : known) {
+        if (item.first.cast<std::string>() == k.key) value = k.value;
+      }
+      if (value == nullptr) throw py::value_error("limits: a key that gvm_limits does not have");
+      *value = item.second.cast<uint64_t>();
     }
     gvm_error error;
-    check(gvm_program_new(b.data, b.size, &most, &program_, &error), error);
+    check(gvm_program_new(b.data(), b.size(), &most, &program_, &error), error);
     info_.struct_size = sizeof info_;
     check(gvm_program_get_info(program_, &info_), "program info");
   }
@@ -260,11 +155,10 @@ class Program {
   }
 
   py::bytes parameters_id(const py::buffer& bytes) const {
-    const py::buffer_info info = bytes.request();
-    const View b = view(info);
+    const Bytes b(bytes);
     uint8_t id[GVM_ID_BYTES];
     gvm_error error;
-    check(gvm_program_parameters_id(program_, b.data, b.size, id, &error), error);
+    check(gvm_program_parameters_id(program_, b.data(), b.size(), id, &error), error);
     return to_bytes(id, GVM_ID_BYTES);
   }
 
@@ -275,6 +169,14 @@ class Program {
 
 class Session {
  public:
+  // Calls f() without the interpreter's lock, one thread at a time.
+  template <typename F>
+  auto locked(F f) const {
+    const py::gil_scoped_release release;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return f();
+  }
+
   Session(const Program& program, uint32_t threads, int level) : program_(program) {
     const gvm_options options = {sizeof options, threads, level};
     gvm_error error;
@@ -285,10 +187,10 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   void write(int section, const py::buffer& bytes) {
-    const py::buffer_info info = bytes.request();
-    const View b = view(info);
+    const Bytes b(bytes);
     gvm_error error;
-    check(gvm_session_write(session_, section, b.data, b.size, &error), error);
+    check(locked([&] { return gvm_session_write(session_, section, b.data(), b.size(), &error); }),
+          error);
   }
 
   py::bytes read(int section) const {
@@ -296,8 +198,8 @@ class Session {
                                                : program_.raw_info().parameter_bytes;
     std::string bytes(size, '\0');
     gvm_error error;
-    check(gvm_session_read(session_, section, reinterpret_cast<uint8_t*>(&bytes[0]), size, &error),
-          error);
+    uint8_t* to = reinterpret_cast<uint8_t*>(&bytes[0]);
+    check(locked([&] { return gvm_session_read(session_, section, to, size, &error); }), error);
     return py::bytes(bytes);
   }
 
@@ -313,13 +215,11 @@ class Session {
     }
     const std::vector<const void*> in = pointers(inputs);
     gvm_error error;
-    int status;
-    {
-      py::gil_scoped_release release;
-      status = gvm_session_predict(session_, in.data(), static_cast<uint64_t>(n), outputs.data(),
-                                   &error);
-    }
-    check(status, error);
+    check(locked([&] {
+            return gvm_session_predict(session_, in.data(), static_cast<uint64_t>(n),
+                                       outputs.data(), &error);
+          }),
+          error);
     return result;
   }
 
@@ -329,25 +229,19 @@ class Session {
     const std::vector<const void*> in = pointers(inputs), la = pointers(labels);
     gvm_loss sum = {0, 0, 0};
     gvm_error error;
-    int status;
-    {
-      py::gil_scoped_release release;
-      status =
-          gvm_session_loss(session_, in.data(), la.data(), static_cast<uint64_t>(n), &sum, &error);
-    }
-    check(status, error);
+    check(locked([&] {
+            return gvm_session_loss(session_, in.data(), la.data(), static_cast<uint64_t>(n), &sum,
+                                    &error);
+          }),
+          error);
     return py::make_tuple(sum.total, sum.count, sum.correct);
   }
 
   void apply(const Totals& totals, uint64_t seed, uint64_t step) {
     check_totals(totals);
     gvm_error error;
-    int status;
-    {
-      py::gil_scoped_release release;
-      status = gvm_session_apply(session_, totals.data(), seed, step, &error);
-    }
-    check(status, error);
+    check(locked([&] { return gvm_session_apply(session_, totals.data(), seed, step, &error); }),
+          error);
   }
 
   std::vector<int64_t> clamps(int function) const {
@@ -356,16 +250,22 @@ class Session {
     check(gvm_program_get_cost(program_.raw(), function, 1, &c), "clamps: no such function");
     std::vector<int64_t> counts(c.nodes + 1);
     gvm_error error;
-    check(gvm_session_get_clamps(session_, function, counts.data(), c.nodes, &error), error);
+    check(locked([&] {
+            return gvm_session_get_clamps(session_, function, counts.data(), c.nodes, &error);
+          }),
+          error);
     counts.pop_back();
     return counts;
   }
 
   std::string plan(int function, uint64_t batch) {
-    const int64_t length = gvm_session_plan(session_, function, batch, nullptr, 0);
+    const auto write = [&](char* to, size_t size) {
+      return locked([&] { return gvm_session_plan(session_, function, batch, to, size); });
+    };
+    const int64_t length = write(nullptr, 0);
     if (length < 0) raise(static_cast<int>(length), "plan: no such function or batch");
     std::string text(static_cast<size_t>(length) + 1, '\0');
-    gvm_session_plan(session_, function, batch, &text[0], text.size());
+    write(&text[0], text.size());
     text.pop_back();
     return text;
   }
@@ -408,6 +308,7 @@ class Session {
  private:
   const Program& program_;
   gvm_session* session_ = nullptr;
+  mutable std::mutex mutex_;
 };
 
 class Shard {
@@ -422,9 +323,17 @@ class Shard {
     const std::vector<const void*> in = pointers(inputs_), la = pointers(labels_);
     const gvm_batch where = {sizeof where, static_cast<uint64_t>(n), offset, global, seed, step};
     gvm_error error;
-    check(gvm_shard_new(session.raw(), &where, in.data(), la.data(), &shard_, &error), error);
+    check(session.locked([&] {
+      return gvm_shard_new(session.raw(), &where, in.data(), la.data(), &shard_, &error);
+    }),
+          error);
   }
-  ~Shard() { gvm_shard_free(shard_); }
+  ~Shard() {
+    session_.locked([&] {
+      gvm_shard_free(shard_);
+      return 0;
+    });
+  }
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
@@ -433,12 +342,9 @@ class Shard {
     session_.check_totals(sums);
     int64_t* out = sums.mutable_data();
     gvm_error error;
-    int status;
-    {
-      py::gil_scoped_release release;
-      status = gvm_shard_run(shard_, segment, totals.data(), out, &error);
-    }
-    check(status, error);
+    check(
+        session_.locked([&] { return gvm_shard_run(shard_, segment, totals.data(), out, &error); }),
+        error);
   }
 
  private:
@@ -448,12 +354,11 @@ class Shard {
 };
 
 py::tuple parse_file(const py::buffer& bytes) {
-  const py::buffer_info info = bytes.request();
-  const View b = view(info);
+  const Bytes b(bytes);
   gvm_file f;
   f.struct_size = sizeof f;
   gvm_error error;
-  check(gvm_file_parse(b.data, b.size, &f, &error), error);
+  check(gvm_file_parse(b.data(), b.size(), &f, &error), error);
   return py::make_tuple(to_bytes(f.program, f.program_size),
                         to_bytes(f.parameters, f.parameters_size), to_bytes(f.state, f.state_size),
                         to_bytes(f.info, f.info_size));
@@ -485,10 +390,9 @@ PYBIND11_MODULE(_gvm, m) {
         py::arg("local"), py::arg("offset"), py::arg("batch"), py::arg("seed"), py::arg("step"),
         py::arg("site"), py::arg("level"), py::arg("threads"));
   m.def("blake3", [](const py::buffer& bytes) {
-    const py::buffer_info info = bytes.request();
-    const View b = view(info);
+    const Bytes b(bytes);
     uint8_t id[GVM_ID_BYTES];
-    gvm_blake3(b.data, b.size, id);
+    gvm_blake3(b.data(), b.size(), id);
     return to_bytes(id, GVM_ID_BYTES);
   });
   m.def("random_words", [](uint64_t seed, uint32_t site, uint64_t step, uint32_t purpose,

@@ -14,7 +14,6 @@ constexpr uint8_t kMagic[8] = {'D', 'M', 'O', 'D', 'E', 'L', '\r', '\n'};
 constexpr uint64_t kVersion = 1;
 constexpr uint64_t kHeader = 64;
 constexpr uint64_t kPart = 64;
-constexpr uint64_t kMaxPart = uint64_t{1} << 48;
 
 uint64_t padded(uint64_t size) { return (size + kPart - 1) / kPart * kPart; }
 

@@ -9,7 +9,8 @@
 
 namespace gvm {
 
-constexpr int kFileParts = 4;  // program, parameters, state, info
+constexpr int kFileParts = 4;                     // program, parameters, state, info
+constexpr uint64_t kMaxPart = uint64_t{1} << 48;  // bytes of a part
 
 struct FileParts {
   const uint8_t* data[kFileParts];

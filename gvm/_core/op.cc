@@ -1,6 +1,7 @@
 #include "op.h"
 
 #include <cinttypes>
+#include <cstring>
 
 namespace gvm {
 
@@ -128,6 +129,11 @@ bool check_type(Check& check, const Type& t, const char* role, int i) {
 }
 
 }  // namespace
+
+bool AttributeInfo::is_rounding() const {
+  const size_t length = std::strlen(name), suffix = std::strlen("rounding");
+  return length >= suffix && std::strcmp(name + length - suffix, "rounding") == 0;
+}
 
 int OpInfo::attribute(const char* attribute_name) const {
   for (int i = 0; i < attribute_count; ++i) {

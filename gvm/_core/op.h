@@ -15,7 +15,9 @@ struct AttributeInfo {
   const char* name;
   bool is_list;
   int64_t minimum, maximum;    // of the value, or of each element of a list
-  int min_length, max_length;  // of a list
+  int min_length, max_length;  // of a list; else 1
+  // Whether it chooses between rounding to nearest (0) and a stochastic purpose: by its name.
+  bool is_rounding() const;
 };
 
 struct Check;

@@ -13,11 +13,13 @@ uint64_t bytes_of(const Type& t, int64_t batch) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+uint64_t saturating_end(uint64_t at, uint64_t bytes) {
+  return bytes > kMaxCount - at ? kMaxCount : at + bytes;
+}
+
 bool rounds_to_nearest(const Node& node) {
   for (int a = 0; a < node.op->attribute_count; ++a) {
-    if (std::strstr(node.op->attributes[a].name, "rounding") != nullptr &&
-        node.attributes.get(a) != 0)
-      return false;
+    if (node.op->attributes[a].is_rounding() && node.attributes.get(a) != 0) return false;
   }
   return true;
 }
@@ -70,6 +72,7 @@ class Planner {
     for (size_t s = 0; s < f_.segments.size(); ++s) {
       const std::vector<Node>& nodes = f_.segments[s].nodes;
       std::vector<bool> taken(nodes.size(), false);
+      plan_.first_step.push_back(plan_.steps.size());
       for (size_t i = 0; i < nodes.size(); ++i) {
         if (taken[i]) continue;
         Step step;
@@ -92,6 +95,7 @@ class Planner {
         plan_.steps.push_back(step);
       }
     }
+    plan_.first_step.push_back(plan_.steps.size());
   }
 
   // The single consumer of a value made in this segment, if it reads it first and is this operator.
@@ -150,7 +154,8 @@ class Planner {
       for (int v : node(step, step.node).outputs) {
         if (plan_.alias[static_cast<size_t>(v)] != v) continue;
         plan_.constant_offsets[static_cast<size_t>(v)] = static_cast<int64_t>(plan_.constant_bytes);
-        plan_.constant_bytes += bytes_of(f_.values[static_cast<size_t>(v)], batch_);
+        plan_.constant_bytes = saturating_end(plan_.constant_bytes,
+                                              bytes_of(f_.values[static_cast<size_t>(v)], batch_));
       }
     }
   }
@@ -244,12 +249,12 @@ class Planner {
     for (; position != live->end(); ++position) {
       const uint64_t offset =
           static_cast<uint64_t>(plan_.offsets[static_cast<size_t>(position->value)]);
-      if (at + bytes <= offset) break;
-      at = offset + position->bytes;
+      if (saturating_end(at, bytes) <= offset) break;
+      at = saturating_end(offset, position->bytes);
     }
     plan_.offsets[static_cast<size_t>(v)] = static_cast<int64_t>(at);
     live->insert(position, {v, begin, end, bytes});
-    plan_.arena_bytes = std::max(plan_.arena_bytes, at + bytes);
+    plan_.arena_bytes = std::max(plan_.arena_bytes, saturating_end(at, bytes));
   }
 
   const Function& f_;

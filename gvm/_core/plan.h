@@ -22,6 +22,7 @@ struct Plan {
   static constexpr int64_t kNone = -2;       // never materialised (inside a fused step)
   std::vector<Step> steps;                   // without constant nodes
   std::vector<Step> constant_steps;  // depend on shared given values only: run once per parameters
+  std::vector<size_t> first_step;    // of each segment, then the number of steps
   std::vector<int64_t> offsets;      // per value: into the arena, or kElsewhere, kNone
   std::vector<int64_t> constant_offsets;  // per value: into the constant arena, or kElsewhere
   std::vector<int> alias;  // per value: the value whose memory it shares (itself if none)
@@ -35,8 +36,9 @@ struct PlanTraits {
   bool (*view)(const OpInfo&) = nullptr;
 };
 
-// `hoist`: nodes that depend on the values given[first, last) alone and round to nearest become
-// constant.
+// Nodes that depend on the given values [first, last) alone, round to nearest and have no batch
+// become constant: their place and what they hold are the same for every batch. Sizes saturate at
+// kMaxCount.
 Plan plan_memory(const Function& function, int64_t batch, const PlanTraits& traits = {},
                  int first = 0, int last = 0);
 

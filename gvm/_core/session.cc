@@ -66,6 +66,20 @@ Status run_operator(const OpInfo& op, const Attributes& attributes, const std::v
   return status;
 }
 
+bool check_booleans(const std::vector<Type>& types, const char* what, const void* const* data,
+                    int64_t batch, Error* error) {
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (types[i].dtype != DType::boolean) continue;
+    const uint8_t* bytes = static_cast<const uint8_t*>(data[i]);
+    for (int64_t e = 0; e < types[i].elements().at(batch); ++e) {
+      if (bytes[e] <= 1) continue;
+      return error->fail(Status::bad_input, "%s %zu: a bool must be 0 or 1, received %d", what, i,
+                         bytes[e]);
+    }
+  }
+  return true;
+}
+
 namespace {
 
 int64_t bytes_of(const Tensor& t) { return t.elements * dtype_bytes(t.type.dtype); }
@@ -91,40 +105,64 @@ Session::Session(std::shared_ptr<const Program> program, CpuLevel level, int thr
 
 bool Session::write(bool state, const uint8_t* bytes, size_t size, Error* error) {
   const Layout& layout = state ? program_->state : program_->parameters;
-  if (!check_buffer(layout, bytes, size, error)) return false;
+  if (!check_buffer(layout, state ? "state" : "parameters", bytes, size, error)) return false;
   decode_buffer(layout, bytes, (state ? state_ : parameters_).data());
   for (bool& valid : constants_valid_) valid = false;
+  ++version_;
   return true;
 }
 
 bool Session::read(bool state, uint8_t* bytes, size_t size, Error* error) const {
   const Layout& layout = state ? program_->state : program_->parameters;
   if (size != layout.bytes) {
-    return error->fail(Status::bad_parameters,
-                       "session: the buffer has %llu bytes, received room for %zu",
-                       static_cast<unsigned long long>(layout.bytes), size);
+    return error->fail(
+        Status::bad_parameters, "%s: the buffer has %llu bytes, received room for %zu",
+        state ? "state" : "parameters", static_cast<unsigned long long>(layout.bytes), size);
   }
   encode_buffer(layout, (state ? state_ : parameters_).data(), bytes);
   return true;
+}
+
+Plan Session::make_plan(FunctionKind kind, int64_t batch, Variant variant) const {
+  // The parameters are the values whose shared descendants stay the same between updates.
+  int first = 0, last = 0;
+  if (kind != kApply && variant == Variant::whole) {
+    first = static_cast<int>(program_->inputs.size() +
+                             (kind == kPredict ? 0 : program_->labels.size()));
+    last = first + static_cast<int>(program_->parameters.types.size());
+  }
+  PlanTraits traits = cpu_plan_traits();
+  if (variant == Variant::plain) {
+    traits.epilogue = nullptr;
+    traits.in_place = nullptr;
+  }
+  return plan_memory(program_->functions[kind], batch, traits, first, last);
+}
+
+Session::Variant Session::choose_variant(FunctionKind kind) {
+  if (variants_[kind] != Variant::unknown) return variants_[kind];
+  variants_[kind] = Variant::plain;
+  for (const Variant variant : {Variant::whole, Variant::without_constants}) {
+    const Plan plan = make_plan(kind, program_->max_batch, variant);
+    if (plan.constant_bytes <= program_->memory_bytes &&
+        plan.arena_bytes <= program_->memory_bytes - plan.constant_bytes) {
+      variants_[kind] = variant;
+      break;
+    }
+  }
+  return variants_[kind];
 }
 
 std::unique_ptr<Frame> Session::new_frame(FunctionKind kind, int64_t batch) {
   const Function& f = program_->functions[kind];
   auto frame = std::make_unique<Frame>();
   frame->batch = batch;
-  // The parameters are the values whose shared descendants stay the same between updates.
-  int first = 0, last = 0;
-  if (kind != kApply) {
-    first = static_cast<int>(program_->inputs.size() +
-                             (kind == kPredict ? 0 : program_->labels.size()));
-    last = first + static_cast<int>(program_->parameters.types.size());
-  }
-  frame->plan = plan_memory(f, batch, cpu_plan_traits(), first, last);
+  frame->plan = make_plan(kind, batch, choose_variant(kind));
   frame->arena = Buffer(frame->plan.arena_bytes);
   frame->values.resize(f.values.size());
-  if (constants_[kind].size() < frame->plan.constant_bytes) {
+  // Constants have one size and place for every batch, so frames that live stay valid.
+  if (constants_[kind].size() != frame->plan.constant_bytes) {
     constants_[kind] = Buffer(frame->plan.constant_bytes);
-    constants_valid_[kind] = false;
   }
   for (size_t v = 0; v < f.values.size(); ++v) {
     Tensor& t = frame->values[v];
@@ -173,8 +211,7 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
   const Function& f = program_->functions[kind];
   const Segment& segment = f.segments[static_cast<size_t>(step.segment)];
   const Node& node = segment.nodes[static_cast<size_t>(step.node)];
-  size_t counter = static_cast<size_t>(step.node);
-  for (int s = 0; s < step.segment; ++s) counter += f.segments[static_cast<size_t>(s)].nodes.size();
+  size_t counter = segment.first_node + static_cast<size_t>(step.node);
   const Kernel& kernel = cpu_kernel(*node.op);
   if (kernel.view) return Status::ok;
   std::vector<Tensor> in, out;
@@ -236,16 +273,33 @@ Status Session::run_constants(FunctionKind kind, Frame* frame, int64_t offset, E
   return Status::ok;
 }
 
-Status Session::run_segment(FunctionKind kind, Frame* frame, int segment, const Batch& batch,
+Status Session::run_segment(FunctionKind kind, Frame* frame, size_t segment, const Batch& batch,
                             uint64_t seed, uint64_t step, Error* error) {
   const Status status = run_constants(kind, frame, batch.offset, error);
   if (status != Status::ok) return status;
-  for (const Step& s : frame->plan.steps) {
-    if (s.segment != segment) continue;
-    const Status done = run_step(kind, s, &frame->values, batch, seed, step, error);
+  const Plan& plan = frame->plan;
+  for (size_t i = plan.first_step[segment]; i < plan.first_step[segment + 1]; ++i) {
+    const Status done = run_step(kind, plan.steps[i], &frame->values, batch, seed, step, error);
     if (done != Status::ok) return done;
   }
   return Status::ok;
+}
+
+bool Session::check_totals(const int64_t* totals, uint32_t segments, Error* error) const {
+  for (const TotalInfo& t : program_->totals) {
+    if (t.segment >= segments) break;
+    for (int64_t e = 0; e < t.type.elements_per_example(); ++e) {
+      const int64_t q = totals[t.offset + static_cast<uint64_t>(e)];
+      const uint64_t magnitude =
+          q < 0 ? uint64_t{0} - static_cast<uint64_t>(q) : static_cast<uint64_t>(q);
+      if (magnitude <= t.type.bound) continue;
+      return error->fail(
+          Status::bad_input, "totals: element %llu must be at most %llu in size, received %lld",
+          static_cast<unsigned long long>(t.offset) + static_cast<unsigned long long>(e),
+          static_cast<unsigned long long>(t.type.bound), static_cast<long long>(q));
+    }
+  }
+  return true;
 }
 
 Status Session::predict(const void* const* inputs, int64_t n, void* const* outputs, Error* error) {
@@ -276,13 +330,16 @@ Status Session::loss(const void* const* inputs, const void* const* labels, int64
   return Status::ok;
 }
 
-Status Session::run_shard(Shard* shard, int segment, const int64_t* totals, int64_t* sums,
-                          Error* error) {
+Status Session::run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Error* error) {
   const Function& f = program_->functions[kGrad];
+  const size_t segment = shard->next_segment;
+  if (!check_totals(totals, static_cast<uint32_t>(segment), error)) return error->status;
+  // A segment that stops half-way leaves values that no other can go on from.
+  shard->failed = true;
   Frame* frame = shard->frame.get();
   size_t t = 0;
-  for (int s = 0; s < segment; ++s) {
-    for (int v : f.segments[static_cast<size_t>(s)].totals) {
+  for (size_t s = 0; s < segment; ++s) {
+    for (int v : f.segments[s].totals) {
       frame->values[static_cast<size_t>(v)].data =
           const_cast<int64_t*>(totals + program_->totals[t++].offset);
     }
@@ -292,16 +349,33 @@ Status Session::run_shard(Shard* shard, int segment, const int64_t* totals, int6
   const Status status =
       run_segment(kGrad, frame, segment, shard->batch, shard->seed, shard->step, error);
   if (status != Status::ok) return status;
-  for (int v : f.segments[static_cast<size_t>(segment)].reduce) {
-    const Tensor& part = frame->values[static_cast<size_t>(v)];
-    int64_t* sum = sums + program_->totals[t++].offset;
+  const std::vector<int>& reduce = f.segments[segment].reduce;
+  for (size_t i = 0; i < reduce.size(); ++i) {
+    const Tensor& part = frame->values[static_cast<size_t>(reduce[i])];
+    const TotalInfo& total = program_->totals[t + i];
+    for (int64_t e = 0; e < part.elements; ++e) {
+      int64_t sum = sums[total.offset + static_cast<uint64_t>(e)];
+      if (add_within(&sum, part.as<int64_t>()[e], total.type.bound)) continue;
+      error->fail(Status::bad_input, "sums: %lld plus %lld leaves the bound of total %zu",
+                  static_cast<long long>(sum), static_cast<long long>(part.as<int64_t>()[e]),
+                  t + i);
+      return error->status;
+    }
+  }
+  for (size_t i = 0; i < reduce.size(); ++i) {
+    const Tensor& part = frame->values[static_cast<size_t>(reduce[i])];
+    int64_t* sum = sums + program_->totals[t + i].offset;
     for (int64_t e = 0; e < part.elements; ++e) sum[e] += part.as<int64_t>()[e];
   }
+  shard->failed = false;
+  ++shard->next_segment;
   return Status::ok;
 }
 
 Status Session::apply(const int64_t* totals, uint64_t seed, uint64_t step, Error* error) {
   const Function& f = program_->functions[kApply];
+  const uint32_t segments = static_cast<uint32_t>(program_->functions[kGrad].segments.size());
+  if (!check_totals(totals, segments, error)) return error->status;
   std::unique_ptr<Frame> owned = take_frame(kApply, 1);
   Frame* frame = owned.get();
   bind_parameters(kApply, frame);
@@ -338,18 +412,19 @@ Status Session::apply(const int64_t* totals, uint64_t seed, uint64_t step, Error
   parameters_.swap(next_parameters_);
   state_.swap(next_state_);
   for (bool& valid : constants_valid_) valid = false;
+  ++version_;
   return Status::ok;
 }
 
 std::string Session::describe_plan(FunctionKind kind, int64_t batch) {
   const Function& f = program_->functions[kind];
-  const std::unique_ptr<Frame> frame = new_frame(kind, batch);
+  const Plan plan = make_plan(kind, batch, choose_variant(kind));
   std::string text;
   char line[160];
-  for (const std::vector<Step>* steps : {&frame->plan.constant_steps, &frame->plan.steps}) {
+  for (const std::vector<Step>* steps : {&plan.constant_steps, &plan.steps}) {
     for (const Step& s : *steps) {
       const std::vector<Node>& nodes = f.segments[static_cast<size_t>(s.segment)].nodes;
-      text += steps == &frame->plan.constant_steps ? "constant" : "step";
+      text += steps == &plan.constant_steps ? "constant" : "step";
       int last = s.node;
       for (int index : {s.node, s.bias, s.convert, s.relu}) {
         if (index < 0) continue;
@@ -359,9 +434,8 @@ std::string Session::describe_plan(FunctionKind kind, int64_t batch) {
         last = index;
       }
       const int value = nodes[static_cast<size_t>(last)].outputs[0];
-      const size_t root = static_cast<size_t>(frame->plan.alias[static_cast<size_t>(value)]);
-      const int64_t at = frame->plan.offsets[root] >= 0 ? frame->plan.offsets[root]
-                                                        : frame->plan.constant_offsets[root];
+      const size_t root = static_cast<size_t>(plan.alias[static_cast<size_t>(value)]);
+      const int64_t at = plan.offsets[root] >= 0 ? plan.offsets[root] : plan.constant_offsets[root];
       std::snprintf(line, sizeof line, " -> %%%d%s @%lld\n", value,
                     root != static_cast<size_t>(value) ? " (shared)" : "",
                     static_cast<long long>(at));
@@ -369,8 +443,8 @@ std::string Session::describe_plan(FunctionKind kind, int64_t batch) {
     }
   }
   std::snprintf(line, sizeof line, "arena %llu bytes, constants %llu bytes\n",
-                static_cast<unsigned long long>(frame->plan.arena_bytes),
-                static_cast<unsigned long long>(frame->plan.constant_bytes));
+                static_cast<unsigned long long>(plan.arena_bytes),
+                static_cast<unsigned long long>(plan.constant_bytes));
   return text + line;
 }
 

@@ -53,6 +53,10 @@ bool resolve_cpu_level(int requested, CpuLevel* level, Error* error);
 // Points a tensor of this type at memory, for a local batch.
 void set_tensor(Tensor* tensor, const Type& type, int64_t local, void* data);
 
+// Whether the bool tensors among these are 0 or 1 throughout.
+bool check_booleans(const std::vector<Type>& types, const char* what, const void* const* data,
+                    int64_t batch, Error* error);
+
 // Executes one judged node by itself.
 Status run_operator(const OpInfo& op, const Attributes& attributes, const std::vector<Tensor>& in,
                     std::vector<Tensor>* out, const Batch& batch, uint64_t seed, uint64_t step,
@@ -84,19 +88,29 @@ class Session {
 
   // A frame for this batch: the spare one where it fits. give_frame keeps it for the next.
   std::unique_ptr<Frame> take_frame(FunctionKind kind, int64_t batch);
+  // Counts the changes of parameters and state.
+  uint64_t version() const { return version_; }
   void give_frame(FunctionKind kind, std::unique_ptr<Frame> frame) {
     frames_[kind] = std::move(frame);
   }
   void bind(FunctionKind kind, Frame* frame, const void* const* inputs, const void* const* labels);
-  // Runs a segment of grad and adds its partial sums; only on success.
-  Status run_shard(Shard* shard, int segment, const int64_t* totals, int64_t* sums, Error* error);
+  // Runs the shard's next segment of grad and adds its partial sums; only on success, and after a
+  // failure no further one.
+  Status run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Error* error);
 
   const std::vector<int64_t>& clamps(FunctionKind kind) const { return clamps_[kind]; }
   std::string describe_plan(FunctionKind kind, int64_t batch);
 
  private:
+  enum class Variant { unknown, whole, without_constants, plain };
+
+  Plan make_plan(FunctionKind kind, int64_t batch, Variant variant) const;
+  // The quickest plan whose memory at max_batch is within the program's limit.
+  Variant choose_variant(FunctionKind kind);
   std::unique_ptr<Frame> new_frame(FunctionKind kind, int64_t batch);
-  Status run_segment(FunctionKind kind, Frame* frame, int segment, const Batch& batch,
+  // Whether integers that come from outside are what the loader's proofs take them for.
+  bool check_totals(const int64_t* totals, uint32_t segments, Error* error) const;
+  Status run_segment(FunctionKind kind, Frame* frame, size_t segment, const Batch& batch,
                      uint64_t seed, uint64_t step, Error* error);
   Status run_step(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
                   const Batch& batch, uint64_t seed, uint64_t step_number, Error* error);
@@ -110,6 +124,8 @@ class Session {
   SlotScratch scratch_;
   TableCache tables_;
   Buffer parameters_, state_, next_parameters_, next_state_;
+  uint64_t version_ = 0;
+  Variant variants_[kFunctions] = {};
   Buffer constants_[kFunctions];
   bool constants_valid_[kFunctions] = {};
   std::unique_ptr<Frame> frames_[kFunctions];  // reused while the batch stays the same
@@ -122,7 +138,9 @@ struct Shard {
   std::unique_ptr<Frame> frame;
   Batch batch;
   uint64_t seed, step;
-  uint32_t next_segment = 0;
+  uint64_t version;  // of the session when it began
+  size_t next_segment = 0;
+  bool failed = false;
 };
 
 }  // namespace gvm

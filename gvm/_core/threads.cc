@@ -12,10 +12,20 @@ constexpr int kYields = 64;
 Threads::Threads(int count) {
   const int workers = std::min(std::max(count, 1), 1024) - 1;
   workers_.reserve(static_cast<size_t>(workers));
+  // Where the machine has no more threads: those that run must end before they are forgotten.
+  struct Unless {
+    Threads* started;
+    ~Unless() {
+      if (started != nullptr) started->stop();
+    }
+  } unless{this};
   for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { work(i + 1); });
+  unless.started = nullptr;
 }
 
-Threads::~Threads() {
+Threads::~Threads() { stop(); }
+
+void Threads::stop() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;

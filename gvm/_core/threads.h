@@ -46,6 +46,7 @@ class Threads {
  private:
   using Body = void (*)(void* context, int64_t task, int thread);
 
+  void stop();
   void run(int64_t tasks, Body body, void* context);
   void work(int thread);
   void claim(int thread);

@@ -15,6 +15,14 @@ int64_t saturating_mul(int64_t a, int64_t b) {
 
 int64_t saturating_add(int64_t a, int64_t b) { return a > kCountLimit - b ? kCountLimit : a + b; }
 
+bool add_within(int64_t* sum, int64_t q, uint64_t bound) {
+  const int64_t most = static_cast<int64_t>(bound);
+  if (*sum < -most || *sum > most || q < -most || q > most) return false;
+  if (q >= 0 ? *sum > most - q : *sum < -most - q) return false;
+  *sum += q;
+  return true;
+}
+
 int64_t Count::at(int64_t n) const { return saturating_add(fixed, saturating_mul(per_example, n)); }
 
 Count operator+(Count a, Count b) {

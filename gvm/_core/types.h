@@ -80,6 +80,9 @@ Count operator+(Count a, Count b);
 Count operator*(Count a, int64_t factor);      // factor >= 0
 int64_t saturating_mul(int64_t a, int64_t b);  // operands >= 0, result <= 2^62
 int64_t saturating_add(int64_t a, int64_t b);
+// Adds q to *sum if both and the result are at most `bound` <= kMaxBound in size; else returns
+// false.
+bool add_within(int64_t* sum, int64_t q, uint64_t bound);
 
 struct Type {
   DType dtype = DType::i16;

@@ -138,8 +138,10 @@ Status run(const Call& call) {
   }
   for (int64_t i = 0; i < c.window.h.stride; ++i) {
     const Phase rows = phase_of(c.window.h, i);
+    if (rows.count == 0) continue;
     for (int64_t j = 0; j < c.window.w.stride; ++j) {
       const Phase columns = phase_of(c.window.w, j);
+      if (columns.count == 0) continue;
       for (int64_t group = 0; group < c.groups; ++group) run_phase(call, c, group, rows, columns);
     }
   }

@@ -22,6 +22,7 @@ bool infer_avg_pool2d(Check& check) {
     return false;
   }
   const Type like = make_type(x.dtype, x.fraction_bits, pooled_dims(x, window));
+  check.multiply_adds = pool_reads(like, window);
   return check.set_rounded(0, like, check.attr(kDtype), fraction_bits);
 }
 

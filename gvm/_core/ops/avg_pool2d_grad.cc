@@ -38,6 +38,7 @@ bool infer_avg_pool2d_grad(Check& check) {
   }
   const Type like =
       make_type(delta.dtype, delta.fraction_bits, {delta.dims[0], size[0], size[1], delta.dims[3]});
+  check.multiply_adds = pool_reads(delta, window);
   return check.set_rounded(0, like, check.attr(kDtype), fraction_bits);
 }
 

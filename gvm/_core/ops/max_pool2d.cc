@@ -12,6 +12,7 @@ bool infer_max_pool2d(Check& check) {
   if (!require_pool(check, window)) return false;
   check.out[0] = make_type(x.dtype, x.fraction_bits, pooled_dims(x, window));
   check.out[0].bound = x.bound;
+  check.multiply_adds = pool_reads(check.out[0], window);
   return true;
 }
 

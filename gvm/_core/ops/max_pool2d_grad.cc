@@ -12,6 +12,7 @@ bool infer_max_pool2d_grad(Check& check) {
   if (!require_pool(check, window) || !require_pooled(check, 1, pooled_dims(x, window))) {
     return false;
   }
+  check.multiply_adds = pool_reads(delta, window);
   return check.set_exact(0, check.dims(0), delta.fraction_bits,
                          bound_mul(delta.bound, window_overlap(window)));
 }

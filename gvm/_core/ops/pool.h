@@ -32,6 +32,11 @@ inline std::vector<int64_t> pooled_dims(const Type& images, const Window2d& wind
   return {images.dims[0], window.h.out(), window.w.out(), images.dims[3]};
 }
 
+// What windows read, those in padding counted too: the cost of pooling, forward and backward.
+inline Count pool_reads(const Type& pooled, const Window2d& window) {
+  return pooled.elements() * window.elements();
+}
+
 inline bool require_pooled(Check& check, int input, const std::vector<int64_t>& dims) {
   const Type& t = check.in[static_cast<size_t>(input)];
   for (int i = 0; i < 4; ++i) {

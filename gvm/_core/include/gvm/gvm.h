@@ -79,16 +79,19 @@ typedef struct gvm_type {
   uint8_t rank;         /* at most GVM_MAX_RANK */
   uint8_t reserved[4];  /* MUST be 0 */
   int64_t dims[GVM_MAX_RANK];
-  uint64_t bound; /* proved bound on |q|; 0 as input: that of the element type */
+  uint64_t bound; /* proved bound on |q|; 0 as input: that of the element type, the only one for
+                     all but i64 */
 } gvm_type;
 
-/* What a node is willing to load and run. 0 in a field: the library's default for it. */
+/* What a node is willing to load and run. 0 in a field: the library's default for it; above 2^62:
+ * 2^62.
+ */
 typedef struct gvm_limits {
   uint64_t struct_size;
-  uint64_t program_bytes;   /* default 2^26 */
-  uint64_t nodes;           /* in all functions; default 2^16 */
+  uint64_t program_bytes; /* default 2^26 */
+  uint64_t nodes;         /* in all functions, and tensors of a section or outputs; default 2^16 */
   uint64_t parameter_bytes; /* parameters and state together; default 2^36 */
-  uint64_t memory_bytes;    /* peak of a function at max_batch; default 2^40 */
+  uint64_t memory_bytes;    /* peak of a function at max_batch, and the totals; default 2^40 */
   uint64_t multiply_adds;   /* of a function at max_batch; default 2^60 */
 } gvm_limits;
 
@@ -149,9 +152,9 @@ enum gvm_function { GVM_PREDICT = 0, GVM_LOSS = 1, GVM_GRAD = 2, GVM_APPLY = 3 }
 typedef struct gvm_cost {
   uint64_t struct_size;
   uint64_t nodes;
-  uint64_t multiply_adds;
-  uint64_t bytes_moved; /* operands and results of every node */
-  uint64_t peak_bytes;  /* of the memory plan: intermediate values, without parameters and inputs */
+  uint64_t multiply_adds; /* what pooling windows read counts too */
+  uint64_t bytes_moved;   /* operands and results of every node */
+  uint64_t peak_bytes; /* of the memory plan: intermediate values, without parameters and inputs */
 } gvm_cost;
 GVM_API int gvm_program_get_cost(const gvm_program* program, int function, uint64_t batch,
                                  gvm_cost* cost);
@@ -188,11 +191,12 @@ GVM_API int gvm_session_read(const gvm_session* session, int section, uint8_t* b
                              gvm_error* error);
 
 /* Executes predict for n examples, 1 <= n <= max_batch. inputs[i] and outputs[i] point to the
- * tensors. */
+ * tensors. A bool that is not 0 or 1 is refused, here and wherever tensors are given. */
 GVM_API int gvm_session_predict(gvm_session* session, const void* const* inputs, uint64_t n,
                                 void* const* outputs, gvm_error* error);
 
-/* A loss: merging is addition. total has 24 fraction bits. At most 2^22 examples. */
+/* A loss: merging is addition. total has 24 fraction bits. At most 2^22 examples, and no member may
+ * pass 2^62 in size. */
 typedef struct gvm_loss {
   int64_t total, count, correct;
 } gvm_loss;
@@ -204,7 +208,7 @@ GVM_API int gvm_session_loss(gvm_session* session, const void* const* inputs,
 
 /* One shard of one training step: `local` examples from global index `offset` on, of `global` in
  * all. The random draws of the step are those of (seed, step). The tensors and the session MUST
- * outlive the shard. */
+ * outlive the shard, and the session's parameters MUST stay as they are until its last segment. */
 typedef struct gvm_batch {
   uint64_t struct_size;
   uint64_t local, offset, global;
@@ -217,12 +221,13 @@ GVM_API void gvm_shard_free(gvm_shard* shard);
 /* Executes one segment of grad, in order, and ADDS its partial sums to `sums`. `totals` holds the
  * sums of all earlier segments over all shards (MAY be NULL for segment 0). Both have
  * gvm_program_info.totals elements; only the ranges of the segments concerned are touched. `totals`
- * and `sums` MUST NOT overlap. */
+ * and `sums` MUST NOT overlap. Totals, and sums as they become, that pass the bound of their type
+ * are GVM_BAD_INPUT. On failure `sums` is unchanged, and no further segment of the shard runs. */
 GVM_API int gvm_shard_run(gvm_shard* shard, uint32_t segment, const int64_t* totals, int64_t* sums,
                           gvm_error* error);
 
 /* Executes apply on the totals of all segments: parameters and state advance by one step, or stay
- * on failure. */
+ * on failure. Totals that pass the bound of their type are GVM_BAD_INPUT. */
 GVM_API int gvm_session_apply(gvm_session* session, const int64_t* totals, uint64_t seed,
                               uint64_t step, gvm_error* error);
 
@@ -254,7 +259,8 @@ GVM_API int gvm_operator_infer(uint16_t opcode, const gvm_attributes* attributes
                                int64_t node, gvm_type* outputs, uint32_t* output_count,
                                uint32_t* sites, gvm_error* error);
 
-/* Executes one node on one shard. Counts clamped elements into *clamps (MAY be NULL). */
+/* Executes one node on one shard. Counts clamped elements into *clamps (MAY be NULL). An i64 that
+ * passes the bound of its type is GVM_BAD_INPUT, a site of 2^24 or more too. */
 GVM_API int gvm_operator_run(uint16_t opcode, const gvm_attributes* attributes,
                              const gvm_type* input_types, const void* const* inputs,
                              uint32_t input_count, const gvm_batch* batch, uint32_t site,
@@ -282,7 +288,7 @@ typedef struct gvm_file {
 
 /* Checks the header, sizes and the checksum. */
 GVM_API int gvm_file_parse(const uint8_t* bytes, size_t size, gvm_file* file, gvm_error* error);
-/* Size of the container of these parts, and its bytes. */
+/* Size of the container of these parts (0: they cannot be one), and its bytes. */
 GVM_API uint64_t gvm_file_size(const gvm_file* file);
 GVM_API int gvm_file_write(const gvm_file* file, uint8_t* bytes, size_t size, gvm_error* error);
 
