@@ -150,22 +150,19 @@ def drill(
 
 
 def table(different: dict[Way, dict[str, Any]], seconds: dict[Way, float]) -> Table:
-    """Rows: profile, CPU level and threads. Columns: workers, with seconds for each micro-batch."""
+    """Rows: profile, CPU level and threads. Columns: workers, with what differs, or seconds."""
     made = Table("profile", "backend", "threads", *(f"{w} workers" for w in WORKERS))
-    rows = {(w.profile, w.backend, w.threads) for w in seconds}
-    for profile, backend, threads in sorted(rows, key=lambda r: (r[0] != "w32", r[1:])):
+    for row in dict.fromkeys((w.profile, w.backend, w.threads) for w in seconds):
         cells = []
         for workers in WORKERS:
-            of = [Way(profile, backend, threads, workers, m) for m in MICRO_BATCHES]
+            of = [Way(*row, workers, m) for m in MICRO_BATCHES]
+            odd = [str(w.micro_batch or "whole") for w in of if w in different]
             cells.append(
-                " ".join(
-                    f"[red]differs {seconds[w]:.1f}[/]" if w in different else f"{seconds[w]:.1f}"
-                    for w in of
-                )
+                f"[red]{', '.join(odd)} differ[/]" if odd else f"{sum(seconds[w] for w in of):.1f}"
             )
-        made.add_row(profile, backend, str(threads), *cells)
-    splits = ", ".join("whole" if m is None else str(m) for m in MICRO_BATCHES)
-    made.caption = f"seconds for micro-batches {splits}; equal unless it says differs"
+        made.add_row(*map(str, row), *cells)
+    splits = ", ".join(str(m or "whole") for m in MICRO_BATCHES)
+    made.caption = f"seconds, micro-batches {splits} together; all equal unless it says differ"
     return made
 
 
