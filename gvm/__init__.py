@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gvm.api import from_tensorflow, load
     from gvm.errors import GvmError, HostError, ImportModelError, ProgramError
+    from gvm.formats import Formats
     from gvm.loss import Loss
     from gvm.model import Model, backends
     from gvm.optimizers import SGD
-    from gvm.quantize import Formats
 
 __all__ = [
     "SGD",
@@ -29,7 +29,7 @@ __all__ = [
 
 _HOME = {
     "SGD": "optimizers",
-    "Formats": "quantize",
+    "Formats": "formats",
     "GvmError": "errors",
     "HostError": "errors",
     "ImportModelError": "errors",

@@ -8,14 +8,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from gvm.formats import Formats
 from gvm.model import Model
 from gvm.program import MAX_BATCH
-from gvm.quantize import Formats
 
 
 def from_tensorflow(
     source: Any,
-    calibration: NDArray[Any] | Sequence[NDArray[Any]],
+    calibration: NDArray[Any] | Sequence[NDArray[Any]] | None = None,
     loss: str | None = None,
     labels: NDArray[Any] | None = None,
     formats: str | Formats | None = None,
@@ -25,10 +25,12 @@ def from_tensorflow(
     """A DModel from TensorFlow: a keras.Model, tf.Module, ConcreteFunction, or the path of a
     SavedModel, .keras, .h5 or frozen .pb.
 
-    ``calibration``: real inputs, batch first, from which every format is chosen; ``labels``
-    (classes or targets) for the formats of the backward pass, drawn where none are given.
+    ``calibration``: real inputs, batch first, from which every format is chosen. ``labels`` go with
+    them for the formats of the backward pass: classes are drawn where none are given, targets of a
+    mean squared error must be given.
     ``loss``: "softmax_cross_entropy" or "mean_squared_error"; without one the model only runs.
-    ``formats``: None (chosen per tensor) or "<IL,FL>", the uniform format of the seed literature.
+    ``formats``: None (chosen per tensor), "<IL,FL>", the uniform format of the seed literature,
+    which needs no calibration, or :class:`gvm.Formats`.
 
     Raises :class:`gvm.ImportModelError` with everything that cannot be imported.
     """

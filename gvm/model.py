@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from gvm import _core, cbor
 from gvm.autodiff import with_loss
 from gvm.errors import GvmError, ProgramError
 from gvm.files import write_bytes
+from gvm.formats import Formats
 from gvm.graph import Graph
 from gvm.loss import Loss
 from gvm.optimizers import SGD
@@ -30,11 +31,10 @@ from gvm.program import (
     with_profile,
 )
 from gvm.progress import progress_bar
-from gvm.quantize import Formats, calibrate, draw_labels, quantize
+from gvm.quantize import CALIBRATION_BATCH, calibrate, calibration_data, quantize
 from gvm.tensors import (
     Array,
     IntegerTensor,
-    check_calibration,
     convert_parameters,
     pack_parameters,
     quantize_array,
@@ -90,7 +90,7 @@ class Model:
     @staticmethod
     def from_graph(
         graph: Graph,
-        calibration: Array | Sequence[Array],
+        calibration: Array | Sequence[Array] | None = None,
         loss: str | None = None,
         labels: Array | None = None,
         formats: str | Formats | None = None,
@@ -98,33 +98,22 @@ class Model:
         progress: bool | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> Model:
-        """Quantises a real-valued graph. ``calibration``: inputs (batch first) from which formats
-        are chosen; ``labels`` for the
-        backward pass, drawn where none are given."""
+        """Quantises a real-valued graph.
+
+        ``calibration``: inputs (batch first) from which formats are chosen; a uniform format needs
+        none. ``labels`` go with them for the formats of the backward pass: classes are drawn where
+        none are given, targets of a mean squared error must be given.
+        """
         chosen = formats if isinstance(formats, Formats) else Formats.parse(formats)
-        inputs = [
-            np.asarray(a)
-            for a in (calibration if isinstance(calibration, list | tuple) else [calibration])
-        ]
-        check_calibration([graph.types[v] for v in graph.inputs], inputs)
         whole = graph if loss is None else with_loss(graph, loss)
-        if loss is None:
-            # What does not train does not grow.
-            chosen = replace(chosen, weight_headroom=0, activation_headroom=1)
-        given = (
-            []
-            if loss is None
-            else (
-                [np.asarray(labels)] if labels is not None else draw_labels(whole, len(inputs[0]))
-            )
-        )
-        steps = -(-len(inputs[0]) // 64)
-        with progress_bar(steps, "calibration", progress) as advance:
+        inputs, given = calibration_data(whole, calibration, labels, chosen)
+        count = len(inputs[0]) if inputs else 0
+        with progress_bar(-(-count // CALIBRATION_BATCH), "calibration", progress) as advance:
             ranges = calibrate(
                 whole,
                 inputs,
                 given,
-                progress=lambda done, count: advance(f"{done} of {count} examples"),
+                progress=lambda done: advance(f"{done} of {count} examples"),
             )
         quantized = quantize(whole, ranges, chosen)
         program = compile_graph(quantized.graph, quantized.narrow_bits, max_batch=max_batch)

@@ -1,62 +1,31 @@
 """Quantisation: from a real-valued graph to integers with formats. The last file in which a float
 exists.
 
-Formats are powers of two per tensor, chosen from calibration data (forward and backward together)
-or uniform ``<IL,FL>``. Exact
-results are rounded once, where a consumer needs 16 or 32 bits; accumulators stay exact between a
-product and its bias.
+Exact results are rounded once, where a consumer needs 16 or 32 bits; accumulators stay exact
+between a product and its bias.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gvm import _core
-from gvm.errors import ImportModelError
-from gvm.graph import TOTAL, Builder, Graph, Node, Value, evaluate_real
+from gvm.errors import GvmError, ImportModelError
+from gvm.formats import EXTRA_WEIGHT_BITS, MOST_FRACTION_BITS, Chooser, Formats
+from gvm.graph import TOTAL, Builder, Graph, Node, Parameter, Value, evaluate_real
 from gvm.operator import Operator
 from gvm.ops import OPERATORS
-from gvm.types import DTYPES, RANGE
+from gvm.types import DTYPES, RANGE, Type
 
-DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
-# Caps keep sums of two formats within the 47 fraction bits of numerics section 1.
-MOST_ACTIVATION_BITS, MOST_WEIGHT_BITS, MOST_DELTA_BITS = 20, 20, 26
-LOGIT_BITS = 19
-EXTRA_WEIGHT_BITS = 16
-"""Fraction bits that the i32 weights of profile w32 have beyond the i16 view."""
-
-
-@dataclass(frozen=True)
-class Formats:
-    """How formats are chosen. Headroom: powers of two left free above the largest value seen."""
-
-    uniform: int | None = None
-    """Fraction bits of every i16 tensor, or None: chosen per tensor."""
-    activation_headroom: int = 3
-    delta_headroom: int = 2
-    weight_headroom: int = 2
-    overrides: Mapping[str, int] = field(default_factory=dict)
-    """Fraction bits by value name."""
-
-    @staticmethod
-    def parse(text: str | None) -> Formats:
-        """``None`` for calibrated formats, or the seeds' uniform ``"<IL,FL>"`` with IL + FL =
-        16."""
-        if text is None:
-            return Formats()
-        match = re.fullmatch(r"\s*<\s*(-?\d+)\s*,\s*(-?\d+)\s*>\s*", text)
-        if match is None or int(match[1]) + int(match[2]) != 16:
-            raise ImportModelError(
-                f'formats must be "<IL,FL>" with IL + FL = 16, received {text!r}'
-            )
-        return Formats(uniform=int(match[2]))
+Arrays = Sequence[NDArray[Any]]
+CALIBRATION_BATCH = 64
+"""Examples that calibration takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -70,57 +39,119 @@ class Quantized:
     """Largest magnitude seen, by value name."""
 
 
+def calibration_data(
+    graph: Graph,
+    inputs: Arrays | NDArray[Any] | None,
+    labels: NDArray[Any] | None,
+    formats: Formats,
+) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    """Inputs and labels from which formats are chosen; none where a uniform format needs none.
+
+    Classes are drawn where no labels are given. Raises GvmError for what does not fit the graph.
+    """
+    if inputs is None:
+        if formats.uniform is None:
+            raise GvmError('calibration: inputs are needed, or a uniform format such as "<8,8>"')
+        if labels is not None:
+            raise GvmError("labels: the calibration inputs that they belong to are needed")
+        return [], []
+    given = [np.asarray(a) for a in (inputs if isinstance(inputs, list | tuple) else [inputs])]
+    if len(given) != len(graph.inputs):
+        raise GvmError(f"calibration: expected {len(graph.inputs)} arrays, received {len(given)}")
+    for i, (array, v) in enumerate(zip(given, graph.inputs, strict=True)):
+        check_array(array, graph.types[v], f"calibration {i}", GvmError)
+        if len(array) != len(given[0]):
+            raise GvmError(
+                f"calibration {i}: expected {len(given[0])} examples, received {len(array)}"
+            )
+    if not graph.labels:
+        if labels is not None:
+            raise GvmError("labels: a model without a loss has none")
+        return given, []
+    (label,) = graph.labels
+    if labels is None:
+        return given, [_draw_labels(graph, label, len(given[0]), formats)]
+    targets = np.asarray(labels)
+    check_array(targets, graph.types[label], "labels", GvmError)
+    if len(targets) != len(given[0]):
+        raise GvmError(f"labels: expected {len(given[0])}, received {len(targets)}")
+    if graph.types[label].dtype != "real":
+        classes = _classes(graph, label)
+        wrong = targets[(targets != np.rint(targets)) | (targets < 0) | (targets >= classes)]
+        if wrong.size:
+            raise GvmError(f"labels: must be whole and in [0, {classes}), received {wrong[0]}")
+    return given, [targets]
+
+
 def calibrate(
     graph: Graph,
-    inputs: Sequence[NDArray[Any]],
-    labels: Sequence[NDArray[Any]],
-    batch: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    inputs: Arrays,
+    labels: Arrays,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[Value, float]:
-    """The largest magnitude of every value over the calibration data, in float64, ``batch``
-    examples at a time."""
-    count = len(inputs[0])
+    """The largest magnitude of every value over the calibration data, in float64; of the parameters
+    alone where there is no data."""
+    if not inputs:
+        return {p.value: _largest(graph, p.value, p.data) for p in graph.parameters}
     largest: dict[Value, float] = {}
-    for start in range(0, count, batch):
-        part = slice(start, min(start + batch, count))
-        values = evaluate_real(graph, [x[part] for x in inputs], [y[part] for y in labels])
+    wanted = [v for outputs in graph.outputs.values() for v in outputs]
+    for start in range(0, len(inputs[0]), CALIBRATION_BATCH):
+        part = slice(start, start + CALIBRATION_BATCH)
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            values = evaluate_real(
+                graph, [x[part] for x in inputs], [y[part] for y in labels], wanted
+            )
         for value, array in values.items():
-            most = float(np.max(np.abs(array))) if array.size else 0.0
-            if not math.isfinite(most):
-                name = graph.names.get(value, f"%{value}")
-                raise ImportModelError(f"calibration: value {name} is not finite")
-            largest[value] = max(largest.get(value, 0.0), most)
+            largest[value] = max(largest.get(value, 0.0), _largest(graph, value, array))
         if progress is not None:
-            progress(part.stop, count)
+            progress(min(part.stop, len(inputs[0])))
     return largest
 
 
-def draw_labels(graph: Graph, count: int) -> list[NDArray[Any]]:
-    """Labels for calibration where none are given: classes, or standard uniform targets in [-1, 1],
-    from Philox."""
-    drawn: list[NDArray[Any]] = []
-    classes = next(
-        (
-            graph.types[n.inputs[0]].shape[-1]
-            for n in graph.nodes
-            if n.op == "softmax_cross_entropy"
-        ),
-        1,
-    )
-    for i, value in enumerate(graph.labels):
-        shape = graph.types[value].concrete(count)
-        words = _core.random_words(0, i, 0, 8, 0, int(np.prod(shape))).reshape(shape)
-        drawn.append(
-            (words % classes).astype(np.int64)
-            if graph.types[value].dtype == "i32"
-            else words / 2.0**31 - 1.0
-        )
-    return drawn
+def _largest(graph: Graph, value: Value, array: NDArray[Any]) -> float:
+    most = float(np.max(np.abs(array))) if array.size else 0.0
+    if not math.isfinite(most):
+        name = graph.names.get(value, f"%{value}")
+        raise ImportModelError(f"calibration: value {name} is not finite")
+    return most
+
+
+def _draw_labels(graph: Graph, label: Value, count: int, formats: Formats) -> NDArray[Any]:
+    """Classes from Philox. Targets, whose range nobody knows, only where formats are uniform: in
+    [-1, 1)."""
+    shape = graph.types[label].concrete(count)
+    words = _core.random_words(0, 0, 0, 8, 0, math.prod(shape)).reshape(shape)
+    if graph.types[label].dtype != "real":
+        return np.asarray(words % _classes(graph, label), dtype=np.int64)
+    if formats.uniform is None:
+        raise GvmError("labels: the targets of the calibration inputs are needed beside them")
+    return np.asarray(words / 2.0**31 - 1.0)
+
+
+def _classes(graph: Graph, label: Value) -> int:
+    reader = next(n for n in graph.nodes if label in n.inputs)
+    return graph.types[reader.inputs[0]].shape[-1]
 
 
 def quantize(graph: Graph, ranges: Mapping[Value, float], formats: Formats) -> Quantized:
     """The integer graph of a real-valued one, its formats from the ranges seen."""
     return _Quantizer(graph, ranges, formats).run()
+
+
+def check_array(given: NDArray[Any], type_: Type, what: str, error: type[GvmError]) -> None:
+    """Refuses an array of another shape, without examples, or of anything but finite numbers."""
+    fits = given.ndim == len(type_.shape) and all(
+        d in (-1, n) for d, n in zip(type_.shape, given.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("batch" if d == -1 else str(d) for d in type_.shape)
+        raise error(f"{what}: expected shape ({wanted}), received {given.shape}")
+    if given.shape[type_.batch_axis or 0] == 0:
+        raise error(f"{what}: expected at least one example, received none")
+    if given.dtype.kind not in "biuf":
+        raise error(f"{what}: expected numbers, received {given.dtype}")
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise error(f"{what}: values must be finite, received NaN or infinity")
 
 
 def integers(array: NDArray[Any], dtype: str, fraction_bits: int) -> NDArray[Any]:
@@ -132,34 +163,29 @@ def integers(array: NDArray[Any], dtype: str, fraction_bits: int) -> NDArray[Any
 
 class _Quantizer:
     def __init__(self, graph: Graph, ranges: Mapping[Value, float], formats: Formats) -> None:
-        self.real = graph
+        needed = graph.reaching([v for outputs in graph.outputs.values() for v in outputs])
+        self.real = replace(graph, nodes=needed)
         self.ranges = ranges
-        self.formats = formats
+        self.chosen = Chooser(self.real, ranges, formats)
         self.g = Builder()
         self.exact: dict[Value, Value] = {}
         self.rounded: dict[Value, dict[str, Value]] = {}
-        self.stage = {v: n.stage for n in graph.nodes for v in n.outputs}
-        self.parameters = {p.value: p for p in graph.parameters}
-        self.trainable = {
-            p.value for p in graph.parameters if p.trainable and "grad" in graph.outputs
-        }
+        self.backward = {v for n in needed if n.stage == "backward" for v in n.outputs}
         self.demand = self._demands()
         self.narrow_bits: dict[Value, int] = {}
 
     def run(self) -> Quantized:
         for v in self.real.inputs:
-            self._given(v, self.g.input, self._activation_bits(v))
+            bits = self.chosen.i16(v)
+            self.rounded[v] = {"i16": self.g.input(self._name(v), self._shape(v), "i16", bits)}
         for v in self.real.labels:
-            if self.real.types[v].dtype == "real":
-                self._given(v, self.g.label, self._activation_bits(v))
-            else:
-                self.rounded[v] = {
-                    "i32": self.g.label(self.real.names[v], self.real.types[v].shape)
-                }
-        nodes = self.real.reaching([v for outputs in self.real.outputs.values() for v in outputs])
+            bits = self.chosen.i32(v) if self.real.types[v].dtype == "real" else 0
+            self.rounded[v] = {"i32": self.g.label(self._name(v), self._shape(v), "i32", bits)}
+        read = {v for node in self.real.nodes for v in node.inputs}
         for p in self.real.parameters:
-            self._parameter(p.value, nodes)
-        for node in nodes:
+            if p.value in read:
+                self._parameter(p)
+        for node in self.real.nodes:
             self.g.stage = node.stage
             if node.op == TOTAL:
                 self.exact[node.outputs[0]] = self.g.total(self._exact(node.inputs[0]))
@@ -171,6 +197,7 @@ class _Quantizer:
         for name in ("loss", "grad"):
             if name in self.real.outputs:
                 outputs[name] = [self._exact(v) for v in self.real.outputs[name]]
+        self.chosen.check_overrides()
         named = {n: r for v, n in self.real.names.items() if (r := self.ranges.get(v)) is not None}
         return Quantized(self.g.graph(**outputs), self.narrow_bits, named)
 
@@ -195,114 +222,36 @@ class _Quantizer:
                         demand[v].append(t)
         return demand
 
-    # -- formats
-
-    def _format(self, v: Value, dtype: str, headroom: int, cap: int) -> int:
-        name = self.real.names.get(v, "")
-        if name in self.formats.overrides:
-            return self.formats.overrides[name]
-        if dtype == "i16" and self.formats.uniform is not None:
-            return self.formats.uniform
-        most = self.ranges.get(v, 0.0)
-        if most == 0.0:
-            return min(cap, 14 if dtype == "i16" else 24)
-        limit = RANGE[dtype][1]
-        bits = math.floor(math.log2(limit / most))
-        while math.ldexp(most, bits) > limit:
-            bits -= 1
-        return max(-32, min(cap, bits - headroom))
-
-    def _activation_bits(self, v: Value, dtype: str = "i16") -> int:
-        if dtype == "i32":
-            return self._format(v, dtype, 3, LOGIT_BITS)
-        if self.stage.get(v) == "backward":
-            return self._format(v, dtype, self.formats.delta_headroom, MOST_DELTA_BITS)
-        given = v in self.real.inputs or v in self.real.labels
-        return self._format(
-            v, dtype, 0 if given else self.formats.activation_headroom, MOST_ACTIVATION_BITS
-        )
-
-    def _given(self, v: Value, add: Any, bits: int) -> None:
-        self.rounded[v] = {
-            "i16": add(self.real.names.get(v, f"value {v}"), self.real.types[v].shape, "i16", bits)
-        }
-
     # -- parameters
 
-    def _parameter(self, v: Value, nodes: Sequence[Node]) -> None:
+    def _name(self, v: Value) -> str:
+        return self.real.names.get(v, f"value {v}")
+
+    def _shape(self, v: Value) -> tuple[int, ...]:
+        return self.real.types[v].shape
+
+    def _parameter(self, p: Parameter) -> None:
         """A trainable weight is i32 with 16 more fraction bits and operators see its nearest i16;
-        one that is added to an
-        accumulator (a bias) is i32 at a format of its own; a constant is i16."""
-        p = self.parameters[v]
-        readers = [
-            (n, i) for n in nodes if n.stage == "forward" for i, x in enumerate(n.inputs) if x == v
-        ]
-        if not readers and not any(v in n.inputs for n in nodes):
-            return
-        bias = bool(readers) and all(
-            OPERATORS[n.op].input_spec(i).accepts[0] == "i32" for n, i in readers
-        )
-        trained = v in self.trainable
-        headroom = self.formats.weight_headroom if trained else 0
-        narrow = self._format(v, "i16", headroom, MOST_WEIGHT_BITS)
-        if bias and self.formats.uniform is None:
-            # Room for +-4 in either profile: biases start at zero and move.
-            narrow = self._format_of(
-                max(self.ranges.get(v, 0.0), 1.0), "i16", 2 if trained else 0, MOST_WEIGHT_BITS
-            )
-        if bias:
-            bits = min(
-                self._format_of(max(self.ranges.get(v, 0.0), 1.0), "i32", 4, 24),
-                self._accumulator_bits(readers),
-            )
+        one that is added to an accumulator (a bias) is i32 at a format of its own; a constant is
+        i16."""
+        trained = self.chosen.is_trained(p.value)
+        if self.chosen.is_bias(p.value):
+            bits, narrow = self.chosen.bias(p.value)
             made = self._add_parameter(p.name, p.data, "i32", bits, trained)
-            self.narrow_bits[made] = min(narrow, bits)
-            self.rounded[v] = {"i32": made}
+            self.narrow_bits[made] = narrow
+            self.rounded[p.value] = {"i32": made}
             return
+        narrow = self.chosen.i16(p.value)
         if not trained:
-            self.rounded[v] = {"i16": self._add_parameter(p.name, p.data, "i16", narrow, False)}
+            made = self._add_parameter(p.name, p.data, "i16", narrow, False)
+            self.rounded[p.value] = {"i16": made}
             return
-        wide = self._add_parameter(p.name, p.data, "i32", narrow + EXTRA_WEIGHT_BITS, True)
+        bits = min(narrow + EXTRA_WEIGHT_BITS, MOST_FRACTION_BITS)
+        wide = self._add_parameter(p.name, p.data, "i32", bits, True)
         self.narrow_bits[wide] = narrow
         self.g.stage = "view"
-        self.rounded[v] = {
-            "i32": wide,
-            "i16": self.g.convert(wide, dtype=1, fraction_bits=narrow, rounding=0),
-        }
-
-    def _format_of(self, most: float, dtype: str, headroom: int, cap: int) -> int:
-        return min(cap, math.floor(math.log2(RANGE[dtype][1] / most)) - headroom)
-
-    def _accumulator_bits(self, readers: Sequence[tuple[Node, int]]) -> int:
-        """A lower bound of the fraction bits of the accumulators that a bias is added to: it must
-        not need a right shift."""
-        least = 24
-        for node, _ in readers:
-            source = node.inputs[0]
-            producer = next((n for n in self.real.nodes if source in n.outputs), None)
-            if producer is None or OPERATORS[producer.op].result != "exact":
-                least = min(least, self._activation_bits(source))
-                continue
-            bits = 0
-            for x in producer.inputs:
-                if x in self.parameters:
-                    headroom = self.formats.weight_headroom if x in self.trainable else 0
-                    bits += self._format(x, "i16", headroom, MOST_WEIGHT_BITS)
-                else:
-                    bits += self._storage_bits(x)
-            least = min(least, bits)
-        return least
-
-    def _storage_bits(self, v: Value) -> int:
-        """The i16 format in which a value will be stored: its own, or that of the value whose type
-        it keeps."""
-        producer = next((n for n in self.real.nodes if v in n.outputs), None)
-        if producer is not None and OPERATORS[producer.op].result == "keeps":
-            operator = OPERATORS[producer.op]
-            if operator.same_format:
-                return min(self._storage_bits(x) for x in producer.inputs)
-            return self._storage_bits(producer.inputs[operator.keeps])
-        return self._activation_bits(v)
+        view = self.g.convert(wide, dtype=DTYPES["i16"], fraction_bits=narrow, rounding=0)
+        self.rounded[p.value] = {"i32": wide, "i16": view}
 
     def _add_parameter(
         self, name: str, data: NDArray[Any], dtype: str, bits: int, trainable: bool
@@ -331,7 +280,7 @@ class _Quantizer:
             forms[dtype] = self.g.convert(
                 source,
                 dtype=DTYPES[dtype],
-                fraction_bits=self._activation_bits(v, dtype),
+                fraction_bits=self._bits(v, dtype),
                 rounding=0,
                 name=self.real.names.get(v, ""),
             )
@@ -339,12 +288,19 @@ class _Quantizer:
         return forms[dtype]
 
     def _convert_stage(self, v: Value) -> str:
-        return "backward" if self.stage.get(v) == "backward" else "forward"
+        return "backward" if v in self.backward else "forward"
+
+    def _bits(self, v: Value, dtype: str) -> int:
+        return self.chosen.i16(v) if dtype == "i16" else self.chosen.i32(v)
 
     def _operand(self, operator: type[Operator], position: int, v: Value, node: Node) -> Value:
         accepts = operator.input_spec(position).accepts
-        if v in self.exact and "i64" in accepts and (accepts[0] == "i64" or node.stage == "loss"):
-            return self.exact[v]
+        exact = self.exact.get(v)
+        if exact is not None and "i64" in accepts:
+            # A partial sum can be read in no other form.
+            partial = self.g.types[exact].partial
+            if partial or accepts[0] == "i64" or node.stage == "loss":
+                return exact
         forms = self.rounded.get(v, {})
         wanted = self.demand.get(v, [])
         for dtype in [t for t in accepts if t in wanted] or list(accepts):
@@ -391,7 +347,7 @@ class _Quantizer:
             )
             attributes |= {
                 "dtype": DTYPES[dtype],
-                "fraction_bits": self._activation_bits(v, dtype),
+                "fraction_bits": self._bits(v, dtype),
                 "rounding": 0,
             }
         inputs = [self._operand(operator, i, v, node) for i, v in enumerate(node.inputs)]
@@ -450,7 +406,6 @@ class _Quantizer:
                 self.exact[out] = self.exact[delta]
             if delta in self.rounded:
                 self.rounded[out] = self.rounded[delta]
-            self.ranges = {**self.ranges, out: self.ranges.get(delta, 0.0)}
             return
         limits = forms["i16"] if "i16" in forms else forms["i32"]
         wanted = self.demand.get(out, ["i16"])

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvm.errors import GvmError, ProgramError
-from gvm.quantize import integers
+from gvm.errors import ProgramError
+from gvm.quantize import check_array, integers
 from gvm.types import NUMPY, Type
 
 Array = NDArray[Any]
@@ -38,35 +38,12 @@ def quantize_array(array: Any, type_: Type, what: str) -> Array:
     class numbers: not whole).
     """
     given = np.asarray(array)
-    _check_shape(given, type_, what, ProgramError)
+    check_array(given, type_, what, ProgramError)
     whole = type_.dtype == "i32" and type_.fraction_bits == 0
     if whole and given.dtype.kind == "f" and (given != np.rint(given)).any():
         raise ProgramError(f"{what}: expected whole numbers, received fractions")
     made = integers(given, type_.dtype, type_.fraction_bits)
     return np.ascontiguousarray(made.astype(NUMPY[type_.dtype]))
-
-
-def check_calibration(types: Sequence[Type], arrays: Sequence[Array]) -> None:
-    """Refuses calibration data that does not fit the inputs, with a GvmError."""
-    if len(arrays) != len(types):
-        raise GvmError(f"calibration: expected {len(types)} arrays, received {len(arrays)}")
-    for i, (array, type_) in enumerate(zip(arrays, types, strict=True)):
-        _check_shape(array, type_, f"calibration {i}", GvmError)
-
-
-def _check_shape(given: Array, type_: Type, what: str, error: type[GvmError]) -> None:
-    fits = given.ndim == len(type_.shape) and all(
-        d in (-1, n) for d, n in zip(type_.shape, given.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("batch" if d == -1 else str(d) for d in type_.shape)
-        raise error(f"{what}: expected shape ({wanted}), received {given.shape}")
-    if given.shape[type_.batch_axis or 0] == 0:
-        raise error(f"{what}: expected at least one example, received none")
-    if given.dtype.kind not in "biuf":
-        raise error(f"{what}: expected numbers, received {given.dtype}")
-    if given.dtype.kind == "f" and not np.isfinite(given).all():
-        raise error(f"{what}: values must be finite, received NaN or infinity")
 
 
 def pack_parameters(types: Sequence[Type], arrays: Sequence[Array]) -> bytes:

@@ -29,8 +29,8 @@ class MeanSquaredError(Operator):
     name = "mean_squared_error"
     opcode = 30
     inputs = (
-        Input("y", ("i16", "i32"), "[B, ...]"),
-        Input("t", ("i16", "i32"), "what y should be, of the same shape"),
+        Input("y", ("i32", "i16"), "[B, ...]"),
+        Input("t", ("i32", "i16"), "what y should be, of the same shape"),
     )
     result = "exact"
     units = 1.0

@@ -31,8 +31,8 @@ class MeanSquaredErrorGrad(Operator):
     name = "mean_squared_error_grad"
     opcode = 31
     inputs = (
-        Input("y", ("i16", "i32"), "[B, ...]"),
-        Input("t", ("i16", "i32"), "what y should be, of the same shape"),
+        Input("y", ("i32", "i16"), "[B, ...]"),
+        Input("t", ("i32", "i16"), "what y should be, of the same shape"),
     )
     attributes = (dtype_attribute(), fraction_bits_attribute(), rounding_attribute(2))
     sites = 1

@@ -1,0 +1,308 @@
+"""Formats: how many fraction bits each value gets, a power of two per tensor.
+
+They are chosen from the largest magnitude that calibration saw, forward and backward together, or
+are uniform ``<IL,FL>``. A value that an operator hands on unchanged has the format of the value it
+came from, its root.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gvm.errors import ImportModelError
+from gvm.graph import TOTAL, Graph, Node, Value
+from gvm.ops import OPERATORS
+from gvm.types import BITS
+
+LEAST_FRACTION_BITS, MOST_FRACTION_BITS = -32, 47
+"""Of any value, exact products included (numerics section 1)."""
+EXTRA_WEIGHT_BITS = 16
+"""Fraction bits that the i32 weights of profile w32 have beyond the i16 view."""
+MOST_I16_BITS = MOST_FRACTION_BITS - EXTRA_WEIGHT_BITS
+MOST_ACTIVATION_BITS, MOST_SCALE_BITS, MOST_DELTA_BITS = 14, 18, 18
+"""Caps in a model that trains: what is tiny when training starts has room to grow."""
+MOST_LOGIT_BITS = 19
+"""Of what softmax reads (numerics section 7)."""
+MOST_I32_BITS = 40
+ACCUMULATOR_SHIFT = 30
+"""A bias of 32 bits is shifted left by at most this much: it stays within 2^61."""
+FEWEST_INPUT_BITS = 6
+"""An input whose largest magnitude has fewer bits is refused."""
+
+
+@dataclass(frozen=True)
+class Formats:
+    """How formats are chosen. Headroom: powers of two left free above the largest value seen.
+
+    None stands for 3 of activations and 2 of weights in a model that trains, 1 and 0 in one that
+    does not: what does not train does not grow.
+    """
+
+    uniform: int | None = None
+    """Fraction bits of every i16 tensor, or None: chosen per tensor."""
+    activation_headroom: int | None = None
+    delta_headroom: int = 2
+    weight_headroom: int | None = None
+    overrides: Mapping[str, int] = field(default_factory=dict)
+    """Fraction bits by the name of an input, a parameter, or a node whose result is rounded; for a
+    bias those of profile w16. Any other name is refused."""
+
+    @staticmethod
+    def parse(text: str | None) -> Formats:
+        """``None`` for calibrated formats, or the seeds' uniform ``"<IL,FL>"`` with IL + FL =
+        16."""
+        if text is None:
+            return Formats()
+        match = re.fullmatch(r"\s*<\s*(-?\d+)\s*,\s*(-?\d+)\s*>\s*", text)
+        if match is None or int(match[1]) + int(match[2]) != 16:
+            raise ImportModelError(
+                f'formats must be "<IL,FL>" with IL + FL = 16, received {text!r}'
+            )
+        bits = int(match[2])
+        if not LEAST_FRACTION_BITS <= bits <= MOST_FRACTION_BITS:
+            raise ImportModelError(
+                f"formats: FL must be in [{LEAST_FRACTION_BITS}, {MOST_FRACTION_BITS}], "
+                f"received {bits}"
+            )
+        return Formats(uniform=bits)
+
+
+def fraction_bits(most: float, dtype: str, headroom: int, cap: int) -> int:
+    """The most fraction bits with which ``most``·2^headroom still fits the type, at most ``cap``.
+
+    Where nothing but zeros was seen, there is room for ±2 (i16) or ±128 (i32).
+    """
+    width = BITS[dtype]
+    if most == 0.0:
+        return min(cap, width - 2 if width == 16 else width - 8)
+    mantissa, exponent = math.frexp(most)
+    fits = math.ldexp(mantissa, width - 1) <= 2 ** (width - 1) - 1
+    bits = width - 1 - exponent - (0 if fits else 1)
+    return max(LEAST_FRACTION_BITS, min(cap, bits - headroom))
+
+
+class Chooser:
+    """The formats of a real-valued graph, given the largest magnitude seen of each value."""
+
+    def __init__(self, graph: Graph, ranges: Mapping[Value, float], formats: Formats) -> None:
+        self.graph = graph
+        self.ranges = ranges
+        self.formats = formats
+        self.trains = "grad" in graph.outputs
+        self.parameters = {p.value: p for p in graph.parameters}
+        self._given = {*graph.inputs, *graph.labels}
+        self._producers = graph.producer()
+        self._consumers = graph.consumers()
+        self._caps: dict[Value, int] = {}
+        self._found: dict[Value, tuple[Value, ...]] = {}
+        self._used: set[str] = set()
+        self._logits = self._roots_read_by("softmax")
+        errors = self._roots_read_by("mean_squared_error")
+        self._errors = dict.fromkeys(errors, max((self._range(v) for v in errors), default=0.0))
+        for node in graph.nodes:
+            if _is_product(node):
+                self._keep_within_bounds(node)
+        for v in graph.inputs:
+            if self._fixed(v, "i16") is None:
+                self._check_input(v)
+
+    # -- what quantisation asks
+
+    def i16(self, v: Value) -> int:
+        """Fraction bits of a value as i16."""
+        return min(self._of_root(r, "i16") for r in self._roots(v))
+
+    def i32(self, v: Value) -> int:
+        """Fraction bits of a value as i32."""
+        return min(self._of_root(r, "i32") for r in self._roots(v))
+
+    def is_trained(self, v: Value) -> bool:
+        """Whether training changes a parameter."""
+        return self.trains and self.parameters[v].trainable
+
+    def is_bias(self, v: Value) -> bool:
+        """Whether a parameter is only added to accumulators."""
+        readers = [
+            (n, i)
+            for n in self._consumers.get(v, [])
+            if n.op != TOTAL and n.stage == "forward"
+            for i, x in enumerate(n.inputs)
+            if x == v
+        ]
+        return bool(readers) and all(
+            OPERATORS[n.op].input_spec(i).accepts[0] == "i32" for n, i in readers
+        )
+
+    def bias(self, v: Value) -> tuple[int, int]:
+        """Fraction bits of a bias, which is i32, and of its i16 in profile w16.
+
+        They are at most those of the accumulators that it is added to.
+        """
+        added_to = (n.inputs[0] for n in self._consumers[v])
+        bits = min(self._bias_wish(v), *(self._accumulator(x) for x in added_to))
+        narrow = self._fixed(v, "i16")
+        if narrow is None:
+            headroom = 2 if self.is_trained(v) else 0
+            narrow = fraction_bits(self._bias_range(v), "i16", headroom, MOST_I16_BITS)
+        return bits, min(narrow, bits)
+
+    def check_overrides(self) -> None:
+        """Refuses overrides that no value took."""
+        unknown = sorted(set(self.formats.overrides) - self._used)
+        if unknown:
+            raise ImportModelError(
+                f"formats: {unknown[0]!r} names no input, parameter or rounded result"
+            )
+
+    # -- roots
+
+    def _roots(self, v: Value) -> tuple[Value, ...]:
+        if v not in self._found:
+            node = self._producers.get(v)
+            if node is None or node.op == TOTAL or OPERATORS[node.op].result != "keeps":
+                return (v,)
+            operator = OPERATORS[node.op]
+            kept = node.inputs if operator.same_format else (node.inputs[operator.keeps],)
+            self._found[v] = tuple(dict.fromkeys(r for x in kept for r in self._roots(x)))
+        return self._found[v]
+
+    def _roots_read_by(self, family: str) -> set[Value]:
+        nodes = [n for n in self.graph.nodes if n.op.startswith(family)]
+        read = [v for n in nodes for v in n.inputs if self.graph.types[v].dtype == "real"]
+        return {r for v in read for r in self._roots(v)}
+
+    def _range(self, v: Value) -> float:
+        return self.ranges.get(v, 0.0)
+
+    # -- the format of a root
+
+    def _fixed(self, v: Value, dtype: str) -> int | None:
+        """The format that the user has asked for."""
+        name = self.graph.names.get(v, "")
+        if name in self.formats.overrides:
+            self._used.add(name)
+            return self.formats.overrides[name]
+        return self.formats.uniform if dtype == "i16" else None
+
+    def _of_root(self, v: Value, dtype: str) -> int:
+        fixed = self._fixed(v, dtype)
+        if fixed is not None:
+            return fixed
+        if v in self._logits:
+            headroom = 3 if dtype == "i32" else self._headroom(v)
+            cap = MOST_LOGIT_BITS if dtype == "i32" else min(MOST_LOGIT_BITS, self._cap(v))
+            return max(0, fraction_bits(self._range(v), dtype, headroom, cap))
+        if dtype == "i32":
+            # Targets and what they are compared with share one format, outputs included.
+            if v in self._errors:
+                return fraction_bits(self._errors[v], dtype, 8, MOST_I32_BITS)
+            return fraction_bits(self._range(v), dtype, 6, MOST_I32_BITS)
+        return fraction_bits(self._scale(v), dtype, self._headroom(v), self._cap(v))
+
+    def _scale(self, v: Value) -> float:
+        return self._weight_scale(v) if v in self.parameters else self._range(v)
+
+    def _headroom(self, v: Value) -> int:
+        if v in self.parameters:
+            asked = self.formats.weight_headroom
+            return (2 if asked is None else asked) if self.is_trained(v) else 0
+        if self._is_delta(v):
+            return self.formats.delta_headroom
+        return 0 if v in self._given else self._activation_headroom()
+
+    def _activation_headroom(self) -> int:
+        asked = self.formats.activation_headroom
+        return (3 if self.trains else 1) if asked is None else asked
+
+    def _cap(self, v: Value) -> int:
+        cap = MOST_I16_BITS
+        if v in self.parameters:
+            if self.is_trained(v) and len(self.graph.types[v].shape) < 2:
+                cap = MOST_SCALE_BITS
+        elif self.trains and v not in self._given:
+            cap = MOST_DELTA_BITS if self._is_delta(v) else MOST_ACTIVATION_BITS
+        return min(cap, self._caps.get(v, cap))
+
+    def _is_delta(self, v: Value) -> bool:
+        node = self._producers.get(v)
+        return node is not None and node.stage == "backward"
+
+    # -- parameters
+
+    def _weight_scale(self, v: Value) -> float:
+        """The largest weight; where it trains, at least what weights between so many units grow to
+        for inputs of the magnitude seen."""
+        shape, most = self.graph.types[v].shape, self._range(v)
+        if not self.is_trained(v) or len(shape) < 2:
+            return most
+        others = [
+            self._range(x)
+            for n in self._consumers.get(v, [])
+            if n.stage == "forward" and _is_product(n)
+            for x in n.inputs
+            if x != v
+        ]
+        units = max(math.prod(shape[:-1]), shape[-1])
+        return max(most, 1 / (math.sqrt(units) * max([1.0, *others])))
+
+    def _bias_range(self, v: Value) -> float:
+        """The largest bias; where it trains, at least 1: biases start at zero and move."""
+        return max(self._range(v), 1.0) if self.is_trained(v) else self._range(v)
+
+    def _bias_wish(self, v: Value) -> int:
+        trained = self.is_trained(v)
+        return fraction_bits(
+            self._bias_range(v), "i32", 4 if trained else 0, 24 if trained else MOST_FRACTION_BITS
+        )
+
+    def _accumulator(self, v: Value) -> int:
+        """Fraction bits of what a bias is added to."""
+        node = self._producers.get(v)
+        if node is None or OPERATORS[node.op].result != "exact":
+            return self.i16(v)
+        if _is_product(node):
+            return sum(self.i16(x) for x in node.inputs)
+        if OPERATORS[node.op].input_spec(0).accepts[0] == "i64":
+            return self._accumulator(node.inputs[0])
+        return max(self.i16(x) for x in node.inputs)
+
+    # -- bounds
+
+    def _keep_within_bounds(self, node: Node) -> None:
+        """Caps the operands of a product so that its format exists, and so that the biases added to
+        it can be shifted there."""
+        a, b = node.inputs
+        limit = MOST_FRACTION_BITS
+        for reader in self._consumers.get(node.outputs[0], []):
+            for x in reader.inputs:
+                if x in self.parameters and self.is_bias(x):
+                    limit = min(limit, self._bias_wish(x) + ACCUMULATOR_SHIFT)
+        while (excess := self.i16(a) + self.i16(b) - limit) > 0:
+            wider, other = (a, b) if self.i16(a) >= self.i16(b) else (b, a)
+            before = self.i16(wider)
+            least = self.i16(other) if self.i16(other) < before else before - (excess + 1) // 2
+            for root in self._roots(wider):
+                self._caps[root] = min(self._cap(root), max(least, before - excess))
+            if self.i16(wider) == before:
+                return  # a format that was asked for: the core says what is wrong with it
+
+    def _check_input(self, v: Value) -> None:
+        most = self._range(v)
+        if 0 < math.ldexp(most, self.i16(v)) < 2**FEWEST_INPUT_BITS:
+            name = self.graph.names.get(v, str(v))
+            raise ImportModelError(
+                f"input {name!r}: its largest value must be at least "
+                f"{math.ldexp(1.0, FEWEST_INPUT_BITS - self.i16(v)):.1e}, received {most:.1e}: "
+                "scale the inputs"
+            )
+
+
+def _is_product(node: Node) -> bool:
+    """Whether a node multiplies two i16 operands exactly."""
+    if node.op == TOTAL or OPERATORS[node.op].result != "exact" or len(node.inputs) != 2:
+        return False
+    specs: Sequence[tuple[str, ...]] = [OPERATORS[node.op].input_spec(i).accepts for i in (0, 1)]
+    return all(accepts[0] == "i16" and "i64" not in accepts for accepts in specs)
