@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
+CMAKE_ARGS ?=
 DATA ?=
 EXTRAS ?= tensorflow,plot
 
