@@ -90,6 +90,7 @@ def test_accepts() -> None:
     small = without_training(body())
     assert load(small).info()["segments"] == 0
     assert load(small | {"labels": [], "loss": None}).info()["loss_outputs"] == 0
+    load(body() | _tables(256))
 
 
 def test_ids_are_hashes_of_what_is_stated() -> None:
@@ -148,6 +149,14 @@ def _squares(program: Body) -> None:
     program.update(parameters=[[2, 8, [3, 4]]], predict={"nodes": nodes, "outputs": [4]})
 
 
+def _tables(count: int) -> Body:
+    """A predict that reads this many tables of unary functions."""
+    formats = [(f, bits) for f in range(1, 14) for bits in range(-10, 10)][:count]
+    view = [OP["convert"], [1], [1, 8, 0]]
+    nodes = [view, *([OP["unary"], [2], [f, 1, bits, 0]] for f, bits in formats)]
+    return {"predict": {"nodes": nodes, "outputs": list(range(3, 3 + count))}}
+
+
 INVALID: list[tuple[str, Change, str]] = [
     ("a key too many", _set("extra", 1), "bad_encoding"),
     ("a key missing", _drop("labels"), "bad_encoding"),
@@ -187,6 +196,9 @@ INVALID: list[tuple[str, Change, str]] = [
     ("two batch axes", _set("inputs", 0, [1, 8, [-1, -1]]), "bad_batch"),
     ("reduce of what is not partial", _set("grad", 0, "reduce", [5, 8, 10, 12]), "bad_batch"),
     ("a partial value is rounded", _append("grad", 0, "nodes", [1, [12], [1, 8, 0]]), "bad_batch"),
+    ("no inputs", _set("inputs", []), "bad_graph"),
+    ("the count is no example_count", _set("loss", "outputs", [7, 10, 8]), "bad_graph"),
+    ("257 tables", lambda p: p.update(_tables(257)), "bad_graph"),
     ("max_batch 0", _set("max_batch", 0), "bad_graph"),
     ("max_batch above 2^22", _set("max_batch", 2**22 + 1), "bad_graph"),
     ("a value of later", _set("predict", "nodes", 0, 1, [2]), "bad_graph"),
@@ -214,8 +226,12 @@ def test_invalid_programs(change: Change, status: str) -> None:
 
 # A program with all of these faults is refused for the first that stands here.
 ORDER: list[tuple[Change, str]] = [
-    (_set("parameters", 0, [2, 24, [-1, 4]]), "bad_batch"),
+    (_set("semantics", 2), "unknown_semantics"),
+    (_set("max_batch", 0), "bad_graph"),
     (_set("inputs", 0, [1, 8, [5, 3]]), "bad_batch"),
+    (_set("labels", 0, [3, 0, [-1]]), "bad_type"),
+    (_set("parameters", 0, [2, 24, [-1, 4]]), "bad_batch"),
+    (_set("state", 0, [2, 24, [0]]), "bad_shape"),
     (_set("predict", "nodes", 0, 0, 999), "unknown_operator"),
     (_set("loss", "nodes", 0, 2, [1, 8]), "bad_attribute"),
     (_set("grad", []), "bad_graph"),
