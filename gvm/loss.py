@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import total_ordering
 
 from gvm.errors import ProgramError
 
@@ -12,14 +11,13 @@ FRACTION_BITS = 24
 MAX_EXAMPLES = 1 << 22
 
 
-@total_ordering
 @dataclass(frozen=True)
 class Loss:
     """``total``: the sum over ``count`` examples, an integer with 24 fraction bits; ``correct``:
     examples classified correctly.
 
     Losses merge by addition and compare exactly, as total_a·count_b against total_b·count_a
-    (numerics section 7).
+    (numerics section 7). Equal are only losses of the same integers.
     """
 
     total: int
@@ -42,6 +40,24 @@ class Loss:
 
     def __lt__(self, other: Loss) -> bool:
         return self.total * other.count < other.total * self.count
+
+    def __le__(self, other: Loss) -> bool:
+        return self.total * other.count <= other.total * self.count
+
+    def __gt__(self, other: Loss) -> bool:
+        return other < self
+
+    def __ge__(self, other: Loss) -> bool:
+        return other <= self
+
+    def __le__(self, other: Loss) -> bool:
+        return self.total * other.count <= other.total * self.count
+
+    def __gt__(self, other: Loss) -> bool:
+        return other < self
+
+    def __ge__(self, other: Loss) -> bool:
+        return other <= self
 
     def __float__(self) -> float:
         return self.total / 2**FRACTION_BITS / self.count if self.count else 0.0
