@@ -1,0 +1,242 @@
+"""Programs written by hand, node by node, as the maps of which the canonical bytes are made."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gvm import _core, cbor
+from gvm.errors import ProgramError
+from gvm.ops import OPERATORS
+from gvm.types import DTYPES, NUMPY
+
+Body = dict[str, Any]
+Change = Callable[[Body], Any]
+Array = NDArray[Any]
+INPUTS, LABELS, PARAMETERS, STATE, OUTPUTS, TOTALS = range(6)
+PREDICT, LOSS, GRAD, APPLY = range(4)
+
+
+@dataclass
+class Nodes:
+    """Nodes of a function; ``given`` values come before theirs."""
+
+    given: int
+    nodes: list[list[Any]] = field(default_factory=list)
+    made: int = 0
+
+    def add(self, name: str, *inputs: int, **attributes: int | tuple[int, ...]) -> int:
+        """Appends a node and returns the number of its first output."""
+        operator = OPERATORS[name]
+        values = [
+            list(v) if isinstance(v, tuple) else v for v in operator.complete(attributes).values()
+        ]
+        self.nodes.append([operator.opcode, list(inputs), values])
+        first = self.given + self.made
+        self.made += operator.outputs
+        return first
+
+    def total(self) -> int:
+        """The number of the next total: call once per value of the segment's reduce."""
+        self.made += 1
+        return self.given + self.made - 1
+
+    def take(self) -> list[list[Any]]:
+        """The nodes since the last take: those of a segment."""
+        taken, self.nodes = self.nodes, []
+        return taken
+
+
+def tensor(dtype: str, fraction_bits: int, *shape: int) -> list[Any]:
+    """A type in program bytes."""
+    return [DTYPES[dtype], fraction_bits, list(shape)]
+
+
+def inference(max_batch: int = 8) -> Body:
+    """x [B, 2] times w [2, 1], rounded: the smallest program that is one."""
+    f = Nodes(2)
+    y = f.add("convert", f.add("matmul", 0, 1), dtype=1, fraction_bits=8, rounding=0)
+    return {
+        "semantics": 1,
+        "max_batch": max_batch,
+        "inputs": [tensor("i16", 8, -1, 2)],
+        "labels": [],
+        "parameters": [tensor("i16", 8, 2, 1)],
+        "predict": {"nodes": f.take(), "outputs": [y]},
+        "loss": None,
+    }
+
+
+def _dense(f: Nodes, x: int, w: int, b: int, rounding: int) -> tuple[int, int]:
+    """The narrow view of the weights, and logits."""
+    view = f.add("convert", w, dtype=1, fraction_bits=8, rounding=0)
+    sums = f.add("bias_add", f.add("matmul", x, view), b)
+    return view, f.add("convert", sums, dtype=2, fraction_bits=12, rounding=rounding)
+
+
+def _losses(f: Nodes, z: int, t: int) -> tuple[int, int, int]:
+    total = f.add("reduce_sum", f.add("softmax_cross_entropy", z, t), axes=(0,), keepdims=0)
+    correct = f.add("reduce_sum", f.add("argmax_correct", z, t), axes=(0,), keepdims=0)
+    return total, f.add("example_count"), correct
+
+
+def trained(max_batch: int = 8) -> Body:
+    """A dense layer [B, 2] to [B, 3] with its loss. The gradient has two segments, of which the
+    second reads a mean of the first. Momentum moves the weights, plain descent the bias."""
+    predict = Nodes(3)
+    _, z = _dense(predict, 0, 1, 2, 0)
+    body = inference(max_batch)
+    body["labels"] = [tensor("i32", 0, -1)]
+    body["parameters"] = [tensor("i32", 24, 2, 3), tensor("i32", 16, 3)]
+    body["predict"] = {"nodes": predict.take(), "outputs": [z]}
+    loss = Nodes(4)
+    total, count, correct = _losses(loss, _dense(loss, 0, 2, 3, 0)[1], 1)
+    body["loss"] = {"nodes": loss.take(), "outputs": [total, count, correct]}
+    f = Nodes(4)
+    _, z = _dense(f, 0, 2, 3, 1)
+    centre = f.add("reduce_sum", z, axes=(0,), keepdims=0)
+    count = f.add("example_count")
+    first = {"nodes": f.take(), "reduce": [centre, count]}
+    centre, count = f.total(), f.total()
+    mean = f.add("divide_by_count", centre, count, dtype=2, fraction_bits=12, rounding=2)
+    away = f.add("convert", f.add("sub", z, mean), dtype=2, fraction_bits=12, rounding=2)
+    delta = f.add("softmax_cross_entropy_grad", away, 1, dtype=1, fraction_bits=14, rounding=2)
+    of_w = f.add("matmul_grad_weight", 0, delta)
+    of_b = f.add("reduce_sum", delta, axes=(0,), keepdims=0)
+    body["grad"] = [first, {"nodes": f.take(), "reduce": [of_w, of_b]}]
+    body["state"] = [tensor("i32", 24, 2, 3)]
+    # Given to apply: w, b, velocity, centre, count, gradients of w and b.
+    apply = Nodes(7)
+    rate = {"multiplier": 26214, "exponent": 18}
+    w = apply.add("momentum", 0, 2, 5, 4, **rate, momentum_multiplier=29491, momentum_exponent=15)
+    b = apply.add("sgd", 1, 6, 4, **rate)
+    body["apply"] = {"nodes": apply.take(), "outputs": [w, b, w + 1]}
+    return body
+
+
+def load(body: Body, **limits: int) -> Any:
+    """The program that the core makes of a map."""
+    return _core.Program(cbor.encode(body), limits)
+
+
+def integers(types: Sequence[Any], batch: int, seed: int, spread: int = 400) -> list[Array]:
+    """Small integers for tensors of these types; labels (i32 without a fraction) in [0, 3)."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for t, _, _ in types:
+        low, high = (0, 3) if t.dtype == "i32" and t.fraction_bits == 0 else (-spread, spread)
+        if t.dtype in ("u8", "bool"):
+            low, high = 0, 2
+        made.append(generator.integers(low, high, t.concrete(batch)).astype(NUMPY[t.dtype]))
+    return made
+
+
+def buffer(program: Any, section: int, seed: int, spread: int = 1 << 22) -> bytes:
+    """A buffer of parameters or state with small integers."""
+    info = program.info()
+    data = bytearray(info["parameter_bytes" if section == PARAMETERS else "state_bytes"])
+    types = program.tensors(section)
+    for (_, offset, _), array in zip(types, integers(types, 1, seed, spread), strict=True):
+        raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        data[offset : offset + len(raw)] = raw
+    return bytes(data)
+
+
+def session(program: Any, seed: int = 1, threads: int = 1, level: int = -1) -> Any:
+    """A session with small parameters and state."""
+    made = _core.Session(program, threads, level)
+    made.write(PARAMETERS, buffer(program, PARAMETERS, seed))
+    made.write(STATE, buffer(program, STATE, seed + 1, 1 << 10))
+    return made
+
+
+def train(program: Any, made: Any, batch: int, seed: int, step: int, shards: int = 1) -> Array:
+    """One step on painted data in equal shards; returns the totals."""
+    inputs = integers(program.tensors(INPUTS), batch, seed)
+    labels = integers(program.tensors(LABELS), batch, seed + 1)
+    totals = np.zeros(program.info()["totals"], dtype=np.int64)
+    each = batch // shards
+    running = [
+        _core.Shard(
+            made,
+            [a[at : at + each] for a in inputs],
+            [a[at : at + each] for a in labels],
+            at,
+            batch,
+            seed,
+            step,
+        )
+        for at in range(0, batch, each)
+    ]
+    for segment in range(program.info()["segments"]):
+        sums = np.zeros_like(totals)
+        for shard in running:
+            shard.run(segment, totals, sums)
+        totals += sums
+    made.apply(totals, seed, step)
+    return totals
+
+
+def code(name: str) -> int:
+    return OPERATORS[name].opcode
+
+
+def changed(change: Change, start: Body | None = None) -> Body:
+    """The trained program after a change."""
+    body = copy.deepcopy(trained() if start is None else start)
+    change(body)
+    return body
+
+
+def put(*path: Any) -> Change:
+    """Sets what stands at a path of keys; the last item is the value."""
+    *steps, last, value = path
+
+    def change(body: Body) -> None:
+        at: Any = body
+        for step in steps:
+            at = at[step]
+        at[last] = value
+
+    return change
+
+
+def drop(*path: Any) -> Change:
+    """Removes what stands at a path of keys."""
+    *steps, last = path
+
+    def change(body: Body) -> None:
+        at: Any = body
+        for step in steps:
+            at = at[step]
+        del at[last]
+
+    return change
+
+
+def refusal(data: bytes, **limits: int) -> ProgramError:
+    with pytest.raises(ProgramError) as caught:
+        _core.Program(data, limits)
+    assert caught.value.status > 0
+    return caught.value
+
+
+def refused(body: Body, name: str, message: str, **limits: int) -> None:
+    error = refusal(cbor.encode(body), **limits)
+    assert (error.name, message in str(error)) == (name, True), str(error)
+
+
+def predicting(build: Callable[[Nodes], int], *types: list[Any], max_batch: int = 8) -> Body:
+    """A program whose predict gives one value of x [B, 2] and parameters of these types."""
+    f = Nodes(1 + len(types))
+    output = build(f)
+    return inference(max_batch) | {
+        "parameters": list(types),
+        "predict": {"nodes": f.take(), "outputs": [output]},
+    }
