@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gvm.api import from_tensorflow, load
     from gvm.errors import GvmError, HostError, ImportModelError, ProgramError
+    from gvm.execution import backends
     from gvm.formats import Formats
     from gvm.loss import Loss
-    from gvm.model import Model, backends
+    from gvm.model import Model
     from gvm.optimizers import SGD
 
 __all__ = [
@@ -36,7 +37,7 @@ _HOME = {
     "Loss": "loss",
     "Model": "model",
     "ProgramError": "errors",
-    "backends": "model",
+    "backends": "execution",
     "from_tensorflow": "api",
     "load": "api",
 }

@@ -78,7 +78,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 def import_(
     source: Annotated[Path, typer.Argument(help="SavedModel folder, .keras, .h5, frozen .pb.")],
     output: Output,
-    calibration: Annotated[Path, typer.Option(help="Typical inputs: they set the formats.")],
+    calibration: Annotated[
+        Path | None, typer.Option(help="Typical inputs: they set the formats.")
+    ] = None,
     loss: Annotated[LossName | None, typer.Option(help="What training minimises.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels of the typical inputs.")] = None,
     formats: Annotated[str | None, typer.Option(help="One format for all: '<8,8>'.")] = None,
@@ -88,8 +90,13 @@ def import_(
 
     if not source.exists():
         raise GvmError(f"{source}: no such file or folder")
-    options = given(loss=loss and loss.value, labels=labels and read_array(labels), formats=formats)
-    model = gvm.from_tensorflow(str(source), calibration=read_array(calibration), **options)
+    options = given(
+        calibration=calibration and read_array(calibration),
+        loss=loss and loss.value,
+        labels=labels and read_array(labels),
+        formats=formats,
+    )
+    model = gvm.from_tensorflow(str(source), **options)
     model.save(output)
     report(identities(model))
 
@@ -155,7 +162,7 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 32,
     learning_rate: Annotated[float | None, typer.Option(help="Of SGD; default 0.01.")] = None,
     momentum: Annotated[float | None, typer.Option(help="In [0, 1); default 0.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of order and rounding.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of order and rounding.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes: moves no bit.")] = 1,
     validation: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="X Y", help="Checked after every epoch.")
@@ -164,7 +171,7 @@ def train(
         int | None, typer.Option(min=1, help="Stop after epochs without improvement.")
     ] = None,
     profile: Annotated[Profile | None, typer.Option(help="Width of the weights.")] = None,
-    rounding: Annotated[Rounding, typer.Option(help="While training.")] = Rounding.stochastic,
+    rounding: Annotated[Rounding | None, typer.Option(help="While training.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where MODEL stands.")] = False,
     micro_batch: Annotated[
         int | None, typer.Option(min=1, help="Examples at a time: moves no bit.")
@@ -200,7 +207,7 @@ def train(
         validation=validation and read_pair(*validation),
         patience=patience,
         profile=profile and profile.value,
-        rounding=rounding.value,
+        rounding=rounding and rounding.value,
         resume=resume,
         micro_batch=micro_batch,
         backend=backend,

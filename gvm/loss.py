@@ -50,15 +50,6 @@ class Loss:
     def __ge__(self, other: Loss) -> bool:
         return other <= self
 
-    def __le__(self, other: Loss) -> bool:
-        return self.total * other.count <= other.total * self.count
-
-    def __gt__(self, other: Loss) -> bool:
-        return other < self
-
-    def __ge__(self, other: Loss) -> bool:
-        return other <= self
-
     def __float__(self) -> float:
         return self.total / 2**FRACTION_BITS / self.count if self.count else 0.0
 

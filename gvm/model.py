@@ -14,6 +14,7 @@ import numpy as np
 from gvm import _core, cbor
 from gvm.autodiff import with_loss
 from gvm.errors import GvmError, ProgramError
+from gvm.execution import backend_level, thread_count
 from gvm.files import write_bytes
 from gvm.formats import Formats
 from gvm.graph import Graph
@@ -35,6 +36,7 @@ from gvm.quantize import CALIBRATION_BATCH, calibrate, calibration_data, quantiz
 from gvm.tensors import (
     Array,
     IntegerTensor,
+    check_range,
     convert_parameters,
     pack_parameters,
     quantize_array,
@@ -155,7 +157,7 @@ class Model:
 
     def session(self, backend: str | None = None, threads: int | None = None) -> Any:
         """A session with this model's parameters, kept for the next call with the same options."""
-        key = (backend_level(backend), threads or 0)
+        key = (backend_level(backend), thread_count(threads))
         if key not in self._sessions:
             made = _core.Session(self._native, key[1], key[0])
             made.write(PARAMETERS, self.parameters)
@@ -234,9 +236,7 @@ class Model:
         every batch size."""
         if self.program.loss is None:
             raise GvmError("the model has no loss: import it with loss=... to evaluate it")
-        inputs, targets = self.quantized_inputs(x), self.quantized_labels(labels)
-        if len(inputs[0]) != len(targets[0]):
-            raise ProgramError(f"evaluate: {len(inputs[0])} inputs but {len(targets[0])} labels")
+        inputs, targets = self._examples(x, labels, "evaluate")
         session = self.session(backend, threads)
         chunks = list(batches(len(inputs[0]), self._batch(batch_size)))
         sums = []
@@ -258,12 +258,12 @@ class Model:
         optimizer: SGD | None = None,
         epochs: int = 1,
         batch_size: int = 32,
-        seed: int = 0,
+        seed: int | None = None,
         workers: int = 1,
         validation: tuple[Array, Array] | None = None,
         patience: int | None = None,
         profile: str | None = None,
-        rounding: str = "stochastic",
+        rounding: str | None = None,
         resume: bool = False,
         micro_batch: int | None = None,
         backend: str | None = None,
@@ -272,41 +272,42 @@ class Model:
     ) -> History:
         """Trains in fixed point: parameters and training state advance. Returns the history.
 
+        ``seed``: of the order of examples and of rounding, 0 where none is given. ``optimizer``:
+        ``SGD()`` where none is given.
         ``profile``: "w32" (default) keeps weights with 16 more bits than operators see; "w16"
-        stores them as the seeds do.
-        ``resume``: go on where this model's training stands, up to ``epochs`` in all; else a run
-        begins with these parameters.
+        stores them as the seeds do. ``rounding``: "stochastic" (default) or "nearest". A model
+        that was trained keeps both.
+        ``validation``: inputs and labels whose loss is taken after every epoch. ``patience``: stop
+        after so many epochs without a lower one, and keep the parameters of the lowest.
+        ``resume``: go on where this model's training stands, up to ``epochs`` in all, with its
+        seed, optimizer, profile and rounding; else a run begins with these parameters.
         ``workers``, ``micro_batch``, ``backend`` and ``threads`` move no bit of the result.
         """
-        for name, value in (("epochs", epochs), ("batch_size", batch_size), ("workers", workers)):
+        sizes = {"epochs": epochs, "batch_size": batch_size, "workers": workers}
+        sizes |= {} if micro_batch is None else {"micro_batch": micro_batch}
+        sizes |= {} if patience is None else {"patience": patience}
+        for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, received {value}")
         if self.program.grad is None:
             raise GvmError(CANNOT_TRAIN)
-        if micro_batch is not None and micro_batch < 1:
-            raise ValueError(f"micro_batch must be at least 1, received {micro_batch}")
-        if not 0 <= seed < 2**64:
+        if seed is not None and not 0 <= seed < 2**64:
             raise ValueError(f"seed must be in [0, 2^64), received {seed}")
         if batch_size > self.program.max_batch:
             most = self.program.max_batch
             raise ValueError(f"batch_size must be at most {most}, received {batch_size}")
-        inputs, targets = self.quantized_inputs(x), self.quantized_labels(labels)
-        if len(inputs[0]) != len(targets[0]):
-            raise ProgramError(f"train: {len(inputs[0])} inputs but {len(targets[0])} labels")
-        program, parameters, state, start = self._training_start(
-            optimizer, profile, rounding, resume, seed
+        if patience is not None and validation is None:
+            raise ValueError("patience needs validation data")
+        inputs, targets = self._examples(x, labels, "train")
+        checked = None if validation is None else self._examples(*validation, "validation")
+        program, parameters, state, start = (
+            self._training_resumed(self.training, optimizer, profile, rounding, seed)
+            if resume and self.training is not None
+            else self._training_begun(optimizer, profile, rounding, seed or 0)
         )
-        checked = None
-        if validation is not None:
-            checked = (self.quantized_inputs(validation[0]), self.quantized_labels(validation[1]))
+        level = backend_level(backend)
         plan = Plan(
-            epochs,
-            batch_size,
-            seed if not resume else start.seed,
-            workers,
-            micro_batch,
-            threads or 0,
-            backend_level(backend),
+            epochs, batch_size, start.seed, workers, micro_batch, thread_count(threads), level
         )
         parameters, state, training, history = train(
             self,
@@ -324,52 +325,79 @@ class Model:
         self.__init__(program, parameters, state, training, self.info)  # type: ignore[misc]
         return history
 
-    def _training_start(
-        self, optimizer: SGD | None, profile: str | None, rounding: str, resume: bool, seed: int
+    def _training_begun(
+        self, optimizer: SGD | None, profile: str | None, rounding: str | None, seed: int
     ) -> tuple[Program, bytes, bytes, TrainingState]:
-        if resume and self.training is not None:
-            if (
-                optimizer is not None
-                and with_optimizer(self.program, optimizer, rounding).encode() != self.bytes
-            ):
-                raise GvmError(
-                    "resume: the model stands in a run with another optimizer or rounding"
-                )
-            return self.program, self.parameters, self.state, self.training
-        narrowed = with_profile(self.program, profile or ("w16" if self._is_narrow() else "w32"))
-        program = with_optimizer(narrowed.rounded(rounding), optimizer or SGD(), rounding)
+        narrowed = with_profile(self.program, profile or self.program.profile)
+        rounded = narrowed.rounded(rounding or self.program.rounding)
+        program = with_optimizer(rounded, optimizer or SGD())
         parameters = convert_parameters(
             self.parameters, self._native.tensors(PARAMETERS), program.parameters
         )
         native = _core.Program(program.encode())
         return program, parameters, bytes(native.info()["state_bytes"]), TrainingState(seed, 0, 0)
 
-    def _is_narrow(self) -> bool:
-        return any(
-            p.trainable and t.dtype == "i16"
-            for p, t in zip(self.program.info, self.program.parameters, strict=True)
-        )
+    def _training_resumed(
+        self,
+        training: TrainingState,
+        optimizer: SGD | None,
+        profile: str | None,
+        rounding: str | None,
+        seed: int | None,
+    ) -> tuple[Program, bytes, bytes, TrainingState]:
+        for what, asked, own in (
+            ("profile", profile, self.program.profile),
+            ("rounding", rounding, self.program.rounding),
+            ("seed", seed, training.seed),
+        ):
+            if asked is not None and asked != own:
+                raise GvmError(f"resume: {what} must be that of the run, {own}, received {asked}")
+        if optimizer is not None and with_optimizer(self.program, optimizer).encode() != self.bytes:
+            raise GvmError(f"resume: the run has another optimizer than {optimizer}")
+        return self.program, self.parameters, self.state, training
 
     # -- data in and out
 
     def quantized_inputs(self, x: Array | Sequence[Array]) -> list[Array]:
         """Real inputs as the integers that the program declares: scaled, rounded half to even,
         clamped."""
-        arrays = list(x) if isinstance(x, list | tuple) else [x]
-        return self._quantized(arrays, INPUTS, "input")
+        listed = isinstance(x, list | tuple) and (
+            len(self.program.inputs) > 1 or any(isinstance(a, np.ndarray) for a in x)
+        )
+        return self._quantized(list(x) if listed else [x], INPUTS, "input")
 
     def quantized_labels(self, y: Array) -> list[Array]:
-        """Labels as the program declares them: class numbers, or real targets at their format."""
+        """Labels as the program declares them: class numbers, or real targets at their format.
+
+        Targets beyond the format are refused: a loss that reads others would be another loss.
+        """
         return self._quantized([y], LABELS, "label")
 
     def _quantized(self, arrays: Sequence[Any], section: int, what: str) -> list[Array]:
         types: list[Type] = [t for t, _, _ in self._native.tensors(section)]
         if len(arrays) != len(types):
             raise ProgramError(f"{what}s: expected {len(types)}, received {len(arrays)}")
-        return [
-            quantize_array(a, t, f"{what} {i}")
+        classes = section == LABELS and self.program.classifies
+        made = [
+            quantize_array(a, t, f"{what} {i}", classes)
             for i, (a, t) in enumerate(zip(arrays, types, strict=True))
         ]
+        if section == LABELS:
+            check_range(arrays[0], types[0], what)
+        for i, array in enumerate(made):
+            if len(array) != len(made[0]):
+                raise ProgramError(
+                    f"{what} {i}: expected {len(made[0])} examples, received {len(array)}"
+                )
+        return made
+
+    def _examples(
+        self, x: Array | Sequence[Array], y: Array, what: str
+    ) -> tuple[list[Array], list[Array]]:
+        inputs, labels = self.quantized_inputs(x), self.quantized_labels(y)
+        if len(inputs[0]) != len(labels[0]):
+            raise ProgramError(f"{what}: {len(inputs[0])} inputs but {len(labels[0])} labels")
+        return inputs, labels
 
     def _batch(self, size: int | None) -> int:
         if size is not None and size < 1:
@@ -453,19 +481,3 @@ def _checked_info(info: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ValueError("not a map")
     return body
-
-
-def backend_level(backend: str | None) -> int:
-    """The CPU level of a backend name: cpu (the best here, capped by GVM_CPU), or cpu-scalar,
-    cpu-avx2, cpu-avx512."""
-    if backend in (None, "cpu"):
-        return -1
-    names = backends()
-    if backend not in names:
-        raise GvmError(f"backend must be one of {', '.join(names)}, received {backend!r}")
-    return _core.CPU_LEVELS.index(backend.removeprefix("cpu-"))
-
-
-def backends() -> tuple[str, ...]:
-    """What this machine can execute on; the first is the default."""
-    return ("cpu", *(f"cpu-{_core.CPU_LEVELS[level]}" for level in _core.cpu_levels()))

@@ -20,6 +20,7 @@ from gvm.types import DTYPES, Type
 
 Profile = Literal["w32", "w16"]
 PROFILES: tuple[Profile, ...] = ("w32", "w16")
+ROUNDING_NAMES = ("stochastic", "nearest")
 ROUNDINGS = {"forward": 1, "backward": 2, "loss": 0, "view": 0}
 """Philox purpose of a node's rounding in training, by stage. Views of weights are always
 nearest."""
@@ -44,6 +45,11 @@ class Step:
     def name(self) -> str:
         """The operator's name."""
         return BY_OPCODE[self.opcode].name
+
+    def get(self, name: str, default: AttributeValue) -> AttributeValue:
+        """The value of an attribute, where the operator has it."""
+        names = [a.name for a in BY_OPCODE[self.opcode].attributes]
+        return self.attributes[names.index(name)] if name in names else default
 
     def nearest(self) -> Step:
         """The step with its rounding to nearest."""
@@ -109,13 +115,35 @@ class Program:
     info: tuple[ParameterInfo, ...] = ()
     count_total: int = 1
 
+    @property
+    def profile(self) -> Profile:
+        """How trained parameters are stored: w16 where they are i16."""
+        pairs = zip(self.info, self.parameters, strict=True)
+        return "w16" if any(p.trainable and t.dtype == "i16" for p, t in pairs) else "w32"
+
+    @property
+    def rounding(self) -> str:
+        """How grad rounds: "stochastic" or "nearest"."""
+        drawn = any(s.get("rounding", 0) for s in steps_of(self.grad))
+        return "stochastic" if drawn else "nearest"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether labels are class numbers."""
+        return any(s.name == "softmax_cross_entropy" for s in steps_of(self.loss))
+
     def rounded(self, rounding: str) -> Program:
         """The program whose grad rounds "stochastic" or "nearest". Only views of weights are
-        nearest in either."""
-        if rounding not in ("stochastic", "nearest"):
-            raise ValueError(f"rounding must be stochastic or nearest, received {rounding!r}")
-        if rounding == "stochastic" or self.grad is None:
+        nearest in either, so there is no way back from nearest."""
+        if rounding not in ROUNDING_NAMES:
+            names = " or ".join(ROUNDING_NAMES)
+            raise ValueError(f"rounding must be {names}, received {rounding!r}")
+        if self.grad is None or rounding == self.rounding:
             return self
+        if rounding == "stochastic":
+            raise GvmError(
+                "the model was trained with rounding nearest; import it again for stochastic"
+            )
         return replace(
             self,
             grad=replace(
@@ -239,8 +267,9 @@ def compile_graph(
     return replace(program, loss=loss, grad=grad, info=info, count_total=totals[1])
 
 
-def with_optimizer(program: Program, optimizer: SGD, rounding: str = "stochastic") -> Program:
-    """The program with ``apply`` and its state for an optimizer."""
+def with_optimizer(program: Program, optimizer: SGD, rounding: str | None = None) -> Program:
+    """The program with ``apply`` and its state for an optimizer; it rounds as ``grad`` does unless
+    told otherwise."""
     if program.grad is None:
         raise GvmError(CANNOT_TRAIN)
     trained = [i for i, p in enumerate(program.info) if p.gradient is not None]
@@ -249,7 +278,7 @@ def with_optimizer(program: Program, optimizer: SGD, rounding: str = "stochastic
         for i in trained
         for _ in range(optimizer.state_per_parameter)
     )
-    name, attributes = optimizer.attributes(rounding == "stochastic")
+    name, attributes = optimizer.attributes((rounding or program.rounding) == "stochastic")
     operator = OPERATORS[name]
     ordered = tuple(operator.complete(attributes).values())
     parameters, totals = len(program.parameters), sum(len(s.reduce) for s in program.grad.segments)
@@ -282,13 +311,10 @@ def with_profile(program: Program, profile: str) -> Program:
     operators read them directly."""
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, received {profile!r}")
-    if profile == "w32" or all(t.dtype == "i16" for t in program.parameters):
-        if profile == "w32" and any(
-            p.trainable and t.dtype == "i16"
-            for p, t in zip(program.info, program.parameters, strict=True)
-        ):
-            raise GvmError("the model was trained in profile w16; import it again for w32")
+    if profile == program.profile:
         return program
+    if profile == "w32":
+        raise GvmError("the model was trained in profile w16; import it again for w32")
     parameters = tuple(
         Type("i16", p.narrow_bits, t.shape) if t.dtype == "i32" else t
         for t, p in zip(program.parameters, program.info, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from gvm.errors import ProgramError
 from gvm.quantize import check_array, integers
-from gvm.types import NUMPY, Type
+from gvm.types import NUMPY, RANGE, Type
 
 Array = NDArray[Any]
 ALIGNMENT = 64
@@ -31,19 +32,31 @@ class IntegerTensor:
         return exact.astype(np.float32) if self.integers.dtype == np.int16 else exact
 
 
-def quantize_array(array: Any, type_: Type, what: str) -> Array:
+def quantize_array(array: Any, type_: Type, what: str, whole: bool = False) -> Array:
     """Real values as integers of a type: scaled, rounded half to even, clamped.
 
+    ``whole``: the values are class numbers.
     Raises ProgramError for another shape, no examples, or values that are not finite numbers (for
     class numbers: not whole).
     """
     given = np.asarray(array)
     check_array(given, type_, what, ProgramError)
-    whole = type_.dtype == "i32" and type_.fraction_bits == 0
     if whole and given.dtype.kind == "f" and (given != np.rint(given)).any():
         raise ProgramError(f"{what}: expected whole numbers, received fractions")
     made = integers(given, type_.dtype, type_.fraction_bits)
     return np.ascontiguousarray(made.astype(NUMPY[type_.dtype]))
+
+
+def check_range(array: Any, type_: Type, what: str) -> None:
+    """Refuses values that a type can only clamp."""
+    low, high = (math.ldexp(q, -type_.fraction_bits) for q in RANGE[type_.dtype])
+    given = np.asarray(array, dtype=np.float64)
+    beyond = given[(given < low) | (given > high)]
+    if beyond.size:
+        raise ProgramError(
+            f"{what}: values must be in [{low:g}, {high:g}], the format chosen at import, "
+            f"received {beyond[0]:g}"
+        )
 
 
 def pack_parameters(types: Sequence[Type], arrays: Sequence[Array]) -> bytes:

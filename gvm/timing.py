@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm.errors import HostError
-from gvm.model import Model, backends
+from gvm.execution import backends
+from gvm.model import Model
 from gvm.random import Purpose, words
 from gvm.types import NUMPY, RANGE, Type
 

@@ -43,7 +43,8 @@ class Epoch:
     count: int
     correct: int
     validation: Loss | None = None
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
+    """What this machine took: no part of the state."""
 
     @property
     def loss(self) -> float:
@@ -97,7 +98,11 @@ class TrainingState:
 
 @dataclass
 class History:
-    """The course of a run."""
+    """The course of a run.
+
+    ``epochs`` has those after the best one too where a run was stopped by patience; ids and
+    ``steps`` are those of the best, which the model then holds.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     train_id: str = ""
@@ -246,6 +251,8 @@ def train(
     with open_workers(data, plan, inputs, labels, parameters, state) as workers:
         training = start
         best: tuple[Loss, bytes, bytes, TrainingState] | None = None
+        if patience is not None and start.epochs and start.epochs[-1].validation is not None:
+            best = (start.epochs[-1].validation, parameters, state, start)
         steps_per_epoch = -(-count // plan.batch_size)
         with progress_bar(
             max(0, plan.epochs - start.epoch) * steps_per_epoch, "training", progress
@@ -285,15 +292,15 @@ def train(
                         best = (checked, workers.session.read(2), workers.session.read(3), training)
                     elif epoch + 1 - best[3].epoch >= patience:
                         break
+        course = training.epochs
         parameters, state = workers.session.read(2), workers.session.read(3)
         if best is not None:
-            parameters, state = best[1], best[2]
-            training = replace(best[3], epochs=training.epochs)
+            _, parameters, state, training = best
         clamped = model.clamp_report(workers, program)
     parameters_id = native.parameters_id(parameters)
     train_id = native.info()["train_id"]
     history = History(
-        list(training.epochs),
+        list(course),
         train_id.hex(),
         parameters_id.hex(),
         state_id(train_id, parameters_id, state, training),
