@@ -46,7 +46,7 @@ class Step:
         """The operator's name."""
         return BY_OPCODE[self.opcode].name
 
-    def get(self, name: str, default: AttributeValue) -> AttributeValue:
+    def get(self, name: str, default: AttributeValue | None = None) -> AttributeValue | None:
         """The value of an attribute, where the operator has it."""
         names = [a.name for a in BY_OPCODE[self.opcode].attributes]
         return self.attributes[names.index(name)] if name in names else default
