@@ -54,8 +54,8 @@ def check_range(array: Any, type_: Type, what: str) -> None:
     beyond = given[(given < low) | (given > high)]
     if beyond.size:
         raise ProgramError(
-            f"{what}: values must be in [{low:g}, {high:g}], the format chosen at import, "
-            f"received {beyond[0]:g}"
+            f"{what}: values must be in [{low:.10g}, {high:.10g}], the format chosen at import, "
+            f"received {beyond[0]:.10g}"
         )
 
 
