@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gvm import templates
     from gvm.api import from_tensorflow, load
     from gvm.errors import GvmError, HostError, ImportModelError, ProgramError
     from gvm.execution import backends
@@ -26,6 +27,7 @@ __all__ = [
     "backends",
     "from_tensorflow",
     "load",
+    "templates",
 ]
 
 _HOME = {
@@ -45,6 +47,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: the declarations of operators need no compiled core.
+    if name == "templates":
+        return import_module("gvm.templates")
     if name not in _HOME:
         raise AttributeError(f"module 'gvm' has no attribute {name!r}")
     return getattr(import_module(f"gvm.{_HOME[name]}"), name)
