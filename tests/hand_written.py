@@ -240,3 +240,104 @@ def predicting(build: Callable[[Nodes], int], *types: list[Any], max_batch: int 
         "parameters": list(types),
         "predict": {"nodes": f.take(), "outputs": [output]},
     }
+
+
+def images(max_batch: int = 4) -> Body:
+    """Images [B, 6, 5, 2] through most operators, their loss, and a gradient through them."""
+    body = inference(max_batch)
+    body["inputs"] = [tensor("i16", 8, -1, 6, 5, 2), tensor("u8", 0, -1, 3)]
+    body["labels"] = [tensor("i32", 0, -1), tensor("i16", 10, -1, 3)]
+    body["parameters"] = [
+        tensor("i32", 24, 3, 3, 2, 4),
+        tensor("i32", 16, 4),
+        tensor("i16", 8, 12, 3),
+        tensor("bool", 0, 5),
+    ]
+    pool = {"window": (2, 2), "strides": (1, 2), "padding": (0, 1, 0, 1), "dilation": (1, 1)}
+    convolution = {"strides": (1, 1), "padding": (1, 1, 0, 2), "dilation": (1, 1), "groups": 1}
+    i16 = {"dtype": 1, "fraction_bits": 8}
+
+    def forward(f: Nodes, first: int, rounding: int) -> dict[str, int]:
+        """Logits [B, 3] from the input 0 and parameters from value `first` on."""
+        v = {"x": 0, "w": f.add("convert", first, **i16, rounding=0)}
+        v["y"] = f.add("bias_add", f.add("conv2d", 0, v["w"], **convolution), first + 1)
+        v["narrow"] = f.add("convert", v["y"], **i16, rounding=rounding)
+        v["relu"] = f.add("relu", v["narrow"])
+        v["most"] = f.add("max_pool2d", v["relu"], **pool)
+        v["mean"] = f.add("avg_pool2d", v["most"], **pool, **i16, rounding=rounding)
+        turned = f.add("transpose", v["mean"], permutation=(0, 3, 1, 2))
+        cut = f.add("slice", turned, begin=(0, 0, 1, 0), end=(-1, 4, 6, 2), strides=(1, 2, 2, 1))
+        padded = f.add("pad", cut, before=(0, 0, 0, 1), after=(0, 0, 0, 0))
+        joined = f.add("concat", padded, padded, axis=2)
+        v["tall"] = f.add("reduce_max", joined, axes=(2,), keepdims=1)
+        away = f.add("convert", f.add("sub", joined, v["tall"]), **i16, rounding=rounding)
+        v["joined"] = joined
+        flat = f.add("reshape", f.add("reduce_sum", away, axes=(1,)), shape=(-1, 18))
+        v["flat"] = f.add("divide", flat, divisor=3, **i16, rounding=rounding)
+        some = f.add("slice", v["flat"], begin=(0, 0), end=(-1, 12), strides=(1, 1))
+        v["some"] = some
+        sums = f.add("matmul", some, first + 2)
+        v["z"] = f.add("convert", sums, dtype=2, fraction_bits=12, rounding=rounding)
+        return v
+
+    predict = Nodes(6)
+    v = forward(predict, 2, 0)
+    p = predict.add("softmax", v["z"], dtype=1, fraction_bits=14, rounding=0)
+    spread = predict.add("broadcast_to", 5, shape=(-1, 5))
+    scaled = predict.add("mul", v["z"], p)
+    body["predict"] = {"nodes": predict.take(), "outputs": [p, spread, scaled, 1]}
+
+    loss = Nodes(8)
+    z = forward(loss, 4, 0)["z"]
+    each = loss.add("softmax_cross_entropy", z, 2)
+    squares = loss.add("mean_squared_error", z, 3)
+    total = loss.add("reduce_sum", loss.add("add", each, squares), axes=(0,))
+    hits = loss.add("reduce_sum", loss.add("argmax_correct", z, 2), axes=(0,))
+    outputs = [total, loss.add("example_count"), hits]
+    body["loss"] = {"nodes": loss.take(), "outputs": outputs}
+
+    f = Nodes(8)
+    v = forward(f, 4, 1)
+    count = f.add("example_count")
+    tall = f.add("reduce_sum", v["tall"], axes=(0,))
+    first = {"nodes": f.take(), "reduce": [tall, count]}
+    tall, count = f.total(), f.total()
+    mean = f.add("divide_by_count", tall, count, **i16, rounding=2)
+    d = f.add("softmax_cross_entropy_grad", v["z"], 2, dtype=1, fraction_bits=14, rounding=2)
+    e = f.add("mean_squared_error_grad", v["z"], 3, dtype=1, fraction_bits=14, rounding=2)
+    d = f.add("convert", f.add("add", d, e), dtype=1, fraction_bits=14, rounding=2)
+    of_dense = f.add("matmul_grad_weight", v["some"], d)
+    of_flat = f.add("convert", f.add("matmul", d, 6, transpose_b=1), **i16, rounding=2)
+    gated = f.add("convert_grad", v["some"], of_flat)
+    wide = f.add("concat", gated, gated, axis=1)
+    spread = f.add(
+        "reshape",
+        f.add("slice", wide, begin=(0, 0), end=(-1, 3), strides=(1, 1)),
+        shape=(-1, 1, 1, 3),
+    )
+    of_most = f.add(
+        "reduce_max_grad",
+        v["joined"],
+        f.add("pad", spread, before=(0, 0, 0, 0), after=(0, 1, 0, 0)),
+        axes=(2,),
+    )
+    delta = f.add("convert", f.add("add", of_most, mean), **i16, rounding=2)
+    back = f.add("slice", delta, begin=(0, 0, 0, 0), end=(-1, 2, 6, 2), strides=(1, 1, 1, 1))
+    back = f.add("transpose", f.add("concat", back, back, axis=1), permutation=(0, 2, 3, 1))
+    of_mean = f.add("avg_pool2d_grad", back, size=(6, 3), **pool, **i16, rounding=2)
+    of_pool = f.add("max_pool2d_grad", v["relu"], of_mean, **pool)
+    of_relu = f.add("relu_grad", v["relu"], f.add("convert", of_pool, **i16, rounding=2))
+    of_w = f.add("conv2d_grad_weight", 0, of_relu, **convolution, kernel=(3, 3))
+    of_x = f.add("conv2d_grad_input", of_relu, v["w"], **convolution, size=(6, 5))
+    of_b = f.add("reduce_sum", of_relu, axes=(0, 1, 2))
+    moved = f.add("reduce_sum", f.add("convert", of_x, **i16, rounding=2), axes=(0, 1, 2))
+    body["grad"] = [first, {"nodes": f.take(), "reduce": [of_w, of_b, of_dense, moved]}]
+    body["state"] = [tensor("i32", 24, 3, 3, 2, 4)]
+    # Given: four parameters, velocity, then totals: tall, count, of_w, of_b, of_dense, moved.
+    apply = Nodes(11)
+    rate = {"multiplier": 26214, "exponent": 18}
+    w = apply.add("momentum", 0, 4, 7, 6, **rate, momentum_multiplier=29491, momentum_exponent=15)
+    b = apply.add("sgd", 1, 8, 6, **rate)
+    dense = apply.add("sgd", 2, 9, 6, **rate)
+    body["apply"] = {"nodes": apply.take(), "outputs": [w, b, dense, 3, w + 1]}
+    return body
