@@ -32,7 +32,6 @@ SUFFIXES = {
 LONG = {
     "gvm/_core/cpu/gemm.cc": "one engine: packing, blocks, certificates and routes of a product",
     "gvm/importers/tensorflow_layout.py": "a flat list of small translations",
-    "gvm/importers/tensorflow_nodes.py": "a flat list of small translations",
     "tests/core/abi_test.cc": "one short test for each promise of gvm.h",
     "tests/core/hostile_test.cc": "damage and execution are read as one harness",
     "tests/test_import_tensorflow.py": "one short test per layer and kind of source",

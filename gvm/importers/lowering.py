@@ -120,7 +120,7 @@ class Lowering:
             len(shape) > 1
             and data.ndim <= len(shape)
             and per_channel
-            and (data.size == shape[-1] or not constant.trainable)
+            and (data.size == shape[-1] or (data.size == 1 and not constant.trainable))
         ):
             whole = np.broadcast_to(data.reshape(-1), (shape[-1],))
             return int(self.g.bias_add(x, self.parameter(constant, whole), name=name))

@@ -11,29 +11,31 @@ import numpy as np
 
 from gvm.graph import Value
 from gvm.importers.lowering import Constant, Refusal, same_padding
+from gvm.importers.shapes import (
+    POISON,
+    Batch,
+    Operand,
+    Tensor,
+    integers_of,
+    must_be_constant,
+    objects_of,
+    text_of,
+)
 from gvm.importers.tensorflow_nodes import (
     HANDLERS,
     HINTS,
     PATTERNS,
-    POISON,
     POSITIVE,
     WINDOWS,
-    Batch,
-    Operand,
     Plan,
-    Tensor,
     Translator,
     attribute_of,
     behind,
     handles,
     indices_of,
-    integers_of,
     known_constant,
     layout_of,
-    must_be_constant,
-    objects_of,
     spatial_of,
-    text_of,
 )
 
 # Windows

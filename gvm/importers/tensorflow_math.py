@@ -10,67 +10,50 @@ from typing import Any
 import numpy as np
 
 from gvm.graph import Value
+from gvm.importers.arithmetic import (
+    SELU_ALPHA,
+    SELU_FACTOR,
+    absolute,
+    add,
+    add_all,
+    divide,
+    fitting,
+    maximum,
+    minimum,
+    multiply,
+    power,
+    softsign,
+    subtract,
+)
 from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.shapes import (
+    Operand,
+    Tensor,
+    must_be_constant,
+)
 from gvm.importers.tensorflow_nodes import (
     HANDLERS,
     PATTERNS,
     Handler,
-    Operand,
     Plan,
-    Tensor,
     Translator,
     attribute_of,
     behind,
     handles,
     known_constant,
-    must_be_constant,
 )
 
 # Arithmetic
 
 
-def _fitting(t: Translator, x: Tensor, c: Operand) -> Constant:
-    """A constant operand, which must leave the shape of x before its last axes alone."""
-    if not isinstance(c, Constant):
-        raise Refusal("computes with the batch size")
-    shape = list(c.data.shape)
-    while shape and shape[0] == 1:
-        shape.pop(0)
-    batch = t.g.shape(x.value).index(-1)
-    inner = len(t.g.shape(x.value)) - max(batch + 1, x.merged)
-    if len(shape) > inner:
-        outer = shape[: len(shape) - inner]
-        if x.merged > 1 or outer[-1] != 1 or len(shape) > len(t.dims(x)):
-            raise Refusal(f"a constant of shape {list(c.data.shape)} would differ between examples")
-    return c
-
-
-def _pair(t: Translator, a: Tensor, b: Tensor) -> tuple[Value, Value, int]:
-    if a.merged == b.merged:
-        return a.value, b.value, a.merged
-    if t.dims(a) != t.dims(b):
-        raise Refusal("the batch is merged with another axis in one operand only")
-    shape = t.g.shape(a.value)
-    return a.value, t.low.reshape(b.value, shape), a.merged
-
-
 @handles("Add", "AddV2")
 def _add(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.add(left, right, name=op.name), merged)
-    x, c = (a, b) if isinstance(a, Tensor) else (b, a)
-    assert isinstance(x, Tensor)
-    return Tensor(t.low.bias(x.value, _fitting(t, x, c), op.name), x.merged)
+    return add(t, op.name, a, b)
 
 
 @handles("AddN")
-def _add_n(t: Translator, op: Any, *operands: Operand) -> Any:
-    tensors = sorted(operands, key=lambda x: not isinstance(x, Tensor))
-    result = tensors[0]
-    for other in tensors[1:]:
-        result = _add(t, op, result, other)
-    return result
+def _add_n(t: Translator, op: Any, *operands: Operand) -> Operand:
+    return add_all(t, op.name, operands)
 
 
 @handles("BiasAdd")
@@ -83,79 +66,32 @@ def _bias_add(t: Translator, op: Any, x: Operand, c: Operand) -> Tensor:
         to_last = (0, *range(2, rank), 1)
         to_first = (0, rank - 1, *range(1, rank - 1))
         return Tensor(t.low.transpose(t.low.bias(t.low.transpose(value, to_last), bias), to_first))
-    return Tensor(t.low.bias(x.value, _fitting(t, x, bias), op.name), x.merged)
+    return Tensor(t.low.bias(x.value, fitting(t, x, bias), op.name), x.merged)
 
 
 @handles("Sub")
 def _sub(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.sub(left, right, name=op.name), merged)
-    if isinstance(a, Tensor):
-        c = _fitting(t, a, b)
-        return Tensor(t.low.bias(a.value, Constant(-c.data, c.name, c.trainable)), a.merged)
-    assert isinstance(b, Tensor)
-    return Tensor(t.low.subtract_from(_fitting(t, b, a), b.value), b.merged)
+    return subtract(t, op.name, a, b)
 
 
 @handles("Mul")
 def _mul(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.mul(left, right, name=op.name), merged)
-    x, c = (a, b) if isinstance(a, Tensor) else (b, a)
-    assert isinstance(x, Tensor)
-    return Tensor(t.low.scale(x.value, _fitting(t, x, c), op.name), x.merged)
+    return multiply(t, op.name, a, b)
 
 
 @handles("RealDiv", "Div", "DivNoNan")
 def _divide(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
-    if isinstance(b, Tensor):
-        made: Tensor = _mul(t, op, a, Tensor(t.low.unary("reciprocal", b.value), b.merged))
-        return made
-    assert isinstance(a, Tensor)
-    c = _fitting(t, a, b)
-    number = c.scalar()
-    if (
-        number is not None
-        and number >= 1
-        and number.is_integer()
-        and number <= 2**31
-        and not c.trainable
-    ):
-        return Tensor(t.g.divide(a.value, divisor=int(number)) if number > 1 else a.value, a.merged)
-    if np.any(c.data == 0):
-        raise Refusal(f"divides by the constant {c.name!r}, which holds 0")
-    return Tensor(
-        t.low.scale(a.value, c.derive(1.0 / c.data.astype(np.float64), "/reciprocal")), a.merged
-    )
+    return divide(t, op.name, a, b)
 
 
 @handles("Maximum", "Minimum")
 def _extreme(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        left, right, merged = _pair(t, a, b)
-        if op.type == "Maximum":
-            return Tensor(t.g.add(right, t.g.relu(t.g.sub(left, right))), merged)
-        return Tensor(t.g.sub(right, t.g.relu(t.g.sub(right, left))), merged)
-    x, c = (a, b) if isinstance(a, Tensor) else (b, a)
-    assert isinstance(x, Tensor)
-    make = t.low.maximum if op.type == "Maximum" else t.low.minimum
-    return Tensor(make(x.value, _fitting(t, x, c)), x.merged)
+    return (maximum if op.type == "Maximum" else minimum)(t, a, b)
 
 
 @handles("Pow")
 def _power(t: Translator, op: Any, x: Operand, exponent: Operand) -> Tensor:
-    number = exponent.scalar() if isinstance(exponent, Constant) else None
-    if not isinstance(x, Tensor) or number not in (-1.0, -0.5, 0.5, 1.0, 2.0, 3.0):
-        raise Refusal("the exponent must be a constant -1, -0.5, 0.5, 1, 2 or 3")
-    roots = {-1.0: "reciprocal", -0.5: "rsqrt", 0.5: "sqrt"}
-    if number in roots:
-        return Tensor(t.low.unary(roots[number], x.value), x.merged)
-    value = x.value
-    for _ in range(int(number) - 1):
-        value = t.g.mul(value, x.value)
-    return Tensor(value, x.merged)
+    return power(t, x, exponent)
 
 
 @handles("SquaredDifference")
@@ -176,17 +112,9 @@ def _unary(function: str) -> Handler:
     return _each(lambda t, op, x: t.low.unary(function, x))
 
 
-def _softsign(t: Translator, op: Any, x: Value) -> Value:
-    """x / (1 + |x|)."""
-    size = t.g.add(t.g.relu(x), t.g.relu(t.low.negative(x)))
-    return int(t.g.mul(x, t.low.unary("reciprocal", t.low.shift_by(size, 1.0, f"{op.name}/one"))))
-
-
 def _leaky(t: Translator, op: Any, x: Value) -> Value:
     return t.low.leaky_relu(x, float(op.get_attr("alpha")), op.name)
 
-
-_SELU_ALPHA, _SELU_FACTOR = 1.6732632423543772, 1.0507009873554805
 
 HANDLERS.update(
     {
@@ -210,12 +138,12 @@ HANDLERS.update(
         "Relu": _each(lambda t, op, x: t.g.relu(x, name=op.name)),
         "Relu6": _each(lambda t, op, x: t.low.relu6(x, op.name)),
         "LeakyRelu": _each(_leaky),
-        "Softsign": _each(_softsign),
+        "Softsign": _each(lambda t, op, x: softsign(t, x, op.name)),
         "Elu": _each(lambda t, op, x: t.low.elu(x, op.name)),
-        "Selu": _each(lambda t, op, x: t.low.elu(x, op.name, _SELU_ALPHA, _SELU_FACTOR)),
+        "Selu": _each(lambda t, op, x: t.low.elu(x, op.name, SELU_ALPHA, SELU_FACTOR)),
         "Neg": _each(lambda t, op, x: t.low.negative(x)),
         "Square": _each(lambda t, op, x: t.g.mul(x, x)),
-        "Abs": _each(lambda t, op, x: t.g.add(t.g.relu(x), t.g.relu(t.low.negative(x)))),
+        "Abs": _each(lambda t, op, x: absolute(t, x)),
     }
 )
 

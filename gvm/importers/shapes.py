@@ -1,0 +1,202 @@
+"""Shapes in which the batch is a symbol: what importers know of a tensor, and how they reshape one.
+
+Three kinds of value meet in an importer: tensors of the graph, constants, and integers worked out
+of shapes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvm.graph import Value
+from gvm.importers.lowering import Constant, Lowering, Refusal
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A dimension that is a multiple of the batch size."""
+
+    times: int
+
+    def __mul__(self, other: int) -> Batch:
+        if not isinstance(other, (int, np.integer)):
+            raise Refusal("multiplies the batch size by itself")
+        return Batch(self.times * int(other))
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: int | Batch) -> int | Batch:
+        if isinstance(other, Batch) and self.times % other.times == 0:
+            return self.times // other.times
+        if not isinstance(other, (int, np.integer)) or self.times % int(other):
+            raise Refusal("divides the batch size")
+        return Batch(self.times // int(other))
+
+
+@dataclass(frozen=True, eq=False)
+class Dimensions:
+    """Integers of which at least one is a :class:`Batch`: an object array."""
+
+    data: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value of the graph; its first ``merged`` axes are the first axis of the source's tensor."""
+
+    value: Value
+    merged: int = 1
+
+
+class Poison:
+    """Stands for the outputs of a node that has no translation."""
+
+
+POISON = Poison()
+Operand = Tensor | Constant | Dimensions
+
+
+class Shapes:
+    """A graph under construction, and the shapes of its values as the source sees them."""
+
+    def __init__(self) -> None:
+        self.low = Lowering()
+        self.g = self.low.g
+        self.stored_batch: int | None = None
+        """The batch size that the source's inputs state, where they do."""
+
+    def dims(self, x: Tensor) -> list[Any]:
+        """The source's shape of a tensor."""
+        shape: list[Any] = [Batch(1) if d == -1 else d for d in self.g.shape(x.value)]
+        first: Any = 1
+        for d in shape[: x.merged]:
+            first = first * d
+        return [first, *shape[x.merged :]]
+
+    def shape_of(self, kind: str, x: Operand) -> Operand:
+        dims = self.dims(x) if isinstance(x, Tensor) else list(x.data.shape)
+        if kind == "Rank":
+            return Constant(np.asarray(len(dims)), "rank")
+        if kind == "Size":
+            size: Any = 1
+            for d in dims:
+                size = size * d
+            dims = [size]
+        array = np.empty(len(dims), dtype=object)
+        array[:] = dims
+        return integers(array if kind == "Shape" else array.reshape(()))
+
+    def reshape(self, x: Tensor, target: Sequence[Any]) -> Tensor:
+        """The source's reshape; -1 is worked out, a stored batch size becomes the batch."""
+        source = self.g.shape(x.value)
+        axis = source.index(-1)
+        total = math.prod(source[:axis]) * math.prod(source[axis + 1 :])
+        wanted = self._with_batch(list(target), total)
+        at = next(i for i, d in enumerate(wanted) if isinstance(d, Batch))
+        before, rest = [int(d) for d in wanted[:at]], [int(d) for d in wanted[at + 1 :]]
+        times = wanted[at].times
+        if math.prod(before) * times * math.prod(rest) != total:
+            raise Refusal(
+                f"reshapes {text_of(self.dims(x))} to {text_of(target)}: the sizes differ"
+            )
+        if math.prod(before) != math.prod(source[:axis]) or (before and times > 1):
+            raise Refusal(
+                f"reshapes {text_of(self.dims(x))} to {text_of(target)}: "
+                "the batch must stay an axis of its own"
+            )
+        if times == 1:
+            return Tensor(self.low.reshape(x.value, [*before, -1, *rest]))
+        kept = source[: len(source) - len(rest)]
+        if axis == 0 and tuple(source[len(kept) :]) == tuple(rest) and math.prod(kept[1:]) == times:
+            return Tensor(x.value, len(kept))
+        return Tensor(self.low.reshape(x.value, [-1, times, *rest]), 2)
+
+    def _with_batch(self, wanted: list[Any], total: int) -> list[Any]:
+        free = [i for i, d in enumerate(wanted) if not isinstance(d, Batch) and d == -1]
+        batches = [d for d in wanted if isinstance(d, Batch)]
+        known = math.prod(
+            int(d) for i, d in enumerate(wanted) if not isinstance(d, Batch) and i not in free
+        )
+        if len(batches) > 1 or len(free) > 1 or known == 0:
+            raise Refusal(f"reshapes to {text_of(wanted)}, which is not definite")
+        if batches:
+            rest = batches[0].times * known
+        elif free and total % known == 0 and (total == known or wanted[0] != self.stored_batch):
+            wanted[free[0]] = Batch(total // known)
+            return wanted
+        elif self.stored_batch is not None and wanted and wanted[0] == self.stored_batch:
+            wanted[0], rest = Batch(1), known // self.stored_batch
+        else:
+            raise Refusal(
+                f"reshapes to {text_of(wanted)}: no axis is the batch; nearest supported form: -1"
+            )
+        if free:
+            if total % rest:
+                raise Refusal(f"reshapes to {text_of(wanted)}: {total} elements do not divide")
+            wanted[free[0]] = total // rest
+        return wanted
+
+    def whole(self, x: Operand) -> Value:
+        """The value of a tensor whose axes are the source's."""
+        if not isinstance(x, Tensor):
+            raise Refusal(
+                "supported with a constant in this place only when the other operand is one too"
+            )
+        if x.merged != 1:
+            raise Refusal(
+                "the batch is merged with another axis; nearest supported form: the same before"
+            )
+        return x.value
+
+    def axes(self, x: Tensor, given: Operand) -> tuple[int, ...]:
+        """Axes to reduce over, none of them the batch, as axes of the value."""
+        rank = len(self.dims(x))
+        found = sorted({int(a) % rank for a in integers_of(given)})
+        out = tuple(a + x.merged - 1 for a in found)
+        if any(a == 0 and x.merged > 1 for a in found) or self.g.shape(x.value).index(-1) in out:
+            raise Refusal(
+                "reduces over the batch; nearest supported form: the same over the other axes"
+            )
+        return out
+
+
+def text_of(dims: Sequence[Any]) -> str:
+    return (
+        "["
+        + ", ".join(
+            "batch" + (f"*{d.times}" if d.times != 1 else "") if isinstance(d, Batch) else str(d)
+            for d in dims
+        )
+        + "]"
+    )
+
+
+def objects_of(x: Operand) -> NDArray[Any]:
+    if isinstance(x, Tensor):
+        raise Refusal("works out a shape from values")
+    return x.data.astype(object)
+
+
+def integers(array: NDArray[Any]) -> Operand:
+    """Integers as a constant once none of them is the batch."""
+    if any(isinstance(d, Batch) for d in array.reshape(-1)):
+        return Dimensions(array)
+    return Constant(array.astype(np.int64), "shape")
+
+
+def integers_of(x: Operand) -> list[int]:
+    if not isinstance(x, Constant):
+        raise Refusal("needs constant integers, received values that depend on the input")
+    return [int(v) for v in x.data.reshape(-1)]
+
+
+def must_be_constant(x: Operand, what: str) -> Constant:
+    if not isinstance(x, Constant):
+        raise Refusal(f"the {what} must be constant, it depends on the input")
+    return x
