@@ -22,7 +22,7 @@ LEAST_FRACTION_BITS, MOST_FRACTION_BITS = -32, 47
 EXTRA_WEIGHT_BITS = 16
 """Fraction bits that the i32 weights of profile w32 have beyond the i16 view."""
 MOST_I16_BITS = MOST_FRACTION_BITS - EXTRA_WEIGHT_BITS
-MOST_ACTIVATION_BITS, MOST_SCALE_BITS, MOST_DELTA_BITS = 14, 18, 18
+MOST_ACTIVATION_BITS, MOST_SCALE_BITS, MOST_DELTA_BITS = 12, 18, 16
 """Caps in a model that trains: what is tiny when training starts has room to grow."""
 MOST_LOGIT_BITS = 19
 """Of what softmax reads (numerics section 7)."""

@@ -438,7 +438,7 @@ def test_a_model_without_trained_weights_is_evaluated() -> None:
 
 
 def test_clamped_results_are_reported_by_node() -> None:
-    formats = gvm.Formats(activation_headroom=-3)
+    formats = gvm.Formats(overrides={"first": 15})
     model = Model.from_graph(mlp(), X, "softmax_cross_entropy", Y, formats=formats, progress=False)
     history = model.train(X, Y)
     (where,) = [name for name in history.clamped if "first" in name]
