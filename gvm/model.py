@@ -18,6 +18,7 @@ from gvm.execution import backend_level, thread_count
 from gvm.files import write_bytes
 from gvm.formats import Formats
 from gvm.graph import Graph
+from gvm.info import read_info
 from gvm.loss import Loss
 from gvm.optimizers import SGD
 from gvm.program import (
@@ -462,8 +463,10 @@ class Model:
             raise GvmError(f"{os.fspath(path)}: {error.strerror}") from error
         try:
             program, parameters, state, info = _core.parse_file(data)
-            _core.Program(program)
-            body = _checked_info(info)
+            native = _core.Program(program)
+            if len(state) != native.info()["state_bytes"]:
+                raise ValueError("state of another size")
+            body = read_info(info, native)
             rows = [ParameterInfo(*row) for row in body["parameters"]]
             parsed = decode(program, rows, body["count_total"], body["labels"])
             training = None if body["training"] is None else TrainingState.decoded(body["training"])
@@ -474,10 +477,3 @@ class Model:
             raise ProgramError(
                 f"{os.fspath(path)}: its info section is not one of this version: {error}"
             ) from error
-
-
-def _checked_info(info: bytes) -> dict[str, Any]:
-    body = cbor.decode(info)
-    if not isinstance(body, dict):
-        raise ValueError("not a map")
-    return body

@@ -1,0 +1,77 @@
+"""The info part of a .dmodel (docs/program.md, section 7): covered by no id, so read strictly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gvm import cbor
+
+TOTALS = 5
+FUNCTIONS = ("predict", "loss", "grad", "apply")
+KEYS = {"about", "count_total", "labels", "parameters", "training"}
+TRAINING_KEYS = {"epoch", "history", "seed", "step"}
+
+
+def read_info(data: bytes, native: Any) -> dict[str, Any]:
+    """The map of an info part, for the core's program ``native``. What is not exactly one is a
+    ValueError that names the item."""
+    body = cbor.decode(data)
+    _check(isinstance(body, dict) and body.keys() == KEYS, "its keys")
+    _check_parameters(body["parameters"], native)
+    _check_number(body["count_total"], max(2, len(native.tensors(TOTALS))), "count_total")
+    _check_labels(body["labels"], native)
+    about = body["about"]
+    _check(isinstance(about, dict), "about")
+    _check(all(isinstance(v, str | int) for v in about.values()), "about")
+    if body["training"] is not None:
+        _check_training(body["training"])
+    return dict(body)
+
+
+def _check(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
+
+
+def _check_number(value: Any, end: int, what: str) -> None:
+    """An integer in [0, end)."""
+    _check(type(value) is int and 0 <= value < end, what)
+
+
+def _check_parameters(rows: Any, native: Any) -> None:
+    totals, types = len(native.tensors(TOTALS)), native.tensors(2)
+    _check(isinstance(rows, list) and len(rows) == len(types), "parameters")
+    gradients = []
+    for i, row in enumerate(rows):
+        what = f"parameters {i}"
+        _check(isinstance(row, list) and len(row) == 4, what)
+        name, trainable, bits, gradient = row
+        _check(isinstance(name, str) and isinstance(trainable, bool), what)
+        _check(type(bits) is int and -32 <= bits <= 47, what)
+        if gradient is not None:
+            _check_number(gradient, totals, what)
+            gradients.append(gradient)
+    _check(len(set(gradients)) == len(gradients), "parameters")
+
+
+def _check_labels(labels: Any, native: Any) -> None:
+    _check(isinstance(labels, dict), "labels")
+    for name, texts in labels.items():
+        _check(name in FUNCTIONS and isinstance(texts, list), "labels")
+        nodes = native.cost(FUNCTIONS.index(name), 1)["nodes"]
+        _check(len(texts) == nodes and all(isinstance(t, str) for t in texts), f"labels of {name}")
+
+
+def _check_training(body: Any) -> None:
+    _check(isinstance(body, dict) and body.keys() == TRAINING_KEYS, "training")
+    _check_number(body["seed"], 2**64, "seed")
+    _check_number(body["step"], 2**56, "step")
+    _check_number(body["epoch"], 2**56, "epoch")
+    _check(isinstance(body["history"], list), "history")
+    for row in body["history"]:
+        _check(isinstance(row, list) and len(row) == 6, "history")
+        *numbers, checked = row
+        _check(all(type(v) is int for v in numbers), "history")
+        if checked is not None:
+            _check(isinstance(checked, list) and len(checked) == 3, "history")
+            _check(all(type(v) is int for v in checked), "history")
