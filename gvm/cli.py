@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,10 +83,14 @@ def import_(
     ] = None,
     loss: Annotated[LossName | None, typer.Option(help="What training minimises.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Labels of the typical inputs.")] = None,
-    formats: Annotated[str | None, typer.Option(help="One format for all: '<8,8>'.")] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(help="'<8,8>' for all, or a JSON file: {name: fraction bits}."),
+    ] = None,
 ) -> None:
     """Quantise a TensorFlow model."""
     import gvm
+    from gvm.formats import Formats
 
     if not source.exists():
         raise GvmError(f"{source}: no such file or folder")
@@ -94,7 +98,8 @@ def import_(
         calibration=calibration and read_array(calibration),
         loss=loss and loss.value,
         labels=labels and read_array(labels),
-        formats=formats,
+        formats=formats
+        and (formats if formats.strip().startswith("<") else Formats.read(Path(formats))),
     )
     model = gvm.from_tensorflow(str(source), **options)
     model.save(output)
@@ -102,9 +107,34 @@ def import_(
 
 
 @app.command()
-def info(model: ModelPath, as_json: Json = False) -> None:
-    """What a model is: ids, tensors, exact cost and where training stands."""
+def info(
+    model: ModelPath,
+    as_json: Json = False,
+    quality: Annotated[
+        Path | None, typer.Option(metavar="X", help="Measure every node on these inputs instead.")
+    ] = None,
+    dot: Annotated[Path | None, typer.Option(help="Write a graph for Graphviz.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw the nodes.")] = None,
+) -> None:
+    """What a model is: ids, tensors, exact cost, where training stands, and every node."""
+    from gvm import picture
+    from gvm.files import write_bytes
+    from gvm.inspection import inspect
+
     loaded = load_model(model)
+    if dot is not None:
+        write_bytes(dot, picture.dot(loaded).encode())
+    if svg is not None:
+        write_bytes(svg, picture.svg(loaded).encode())
+    if quality is not None:
+        from gvm.quality import measure
+
+        rows = [q.row() for q in measure(loaded, read_array(quality))]
+        if as_json:
+            report({"quality": rows}, as_json)
+        else:
+            table(rows)
+        return
     program = loaded.program
     found: dict[str, Any] = identities(loaded)
     found["max_batch"] = program.max_batch
@@ -119,7 +149,13 @@ def info(model: ModelPath, as_json: Json = False) -> None:
     if loaded.training is not None:
         state = loaded.training
         found["training"] = {"seed": state.seed, "epoch": state.epoch, "step": state.step}
-    report(found, as_json)
+    nodes = [node.row() for node in inspect(loaded).nodes]
+    if as_json:
+        report(found | {"nodes": nodes}, as_json)
+        return
+    report(found)
+    print()
+    table(nodes)
 
 
 @app.command()
@@ -383,6 +419,26 @@ def report(values: dict[str, Any], as_json: bool = False) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"{name:<{width}}  {value}")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints rows under their names, numbers to the right."""
+    cells = [[name.replace("_", "-") for name in rows[0]]]
+    for row in rows:
+        cells.append(
+            [
+                "-" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v)
+                for v in row.values()
+            ]
+        )
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    left = [any(isinstance(row[name], str) and row[name] for row in rows) for name in rows[0]]
+    for line in cells:
+        padded = [
+            c.ljust(w) if to_left else c.rjust(w)
+            for c, w, to_left in zip(line, widths, left, strict=True)
+        ]
+        print("  ".join(padded).rstrip())
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, Any]]:

@@ -7,10 +7,14 @@ came from, its root.
 
 from __future__ import annotations
 
+import difflib
+import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gvm.errors import ImportModelError
 from gvm.graph import TOTAL, Graph, Node, Value
@@ -69,6 +73,26 @@ class Formats:
             )
         return Formats(uniform=bits)
 
+    @staticmethod
+    def read(path: str | os.PathLike[str]) -> Formats:
+        """Overrides of a JSON file: an object of names and fraction bits. Raises ImportModelError
+        with the file's name for any other, OSError where it cannot be read."""
+        name = os.fspath(path)
+        try:
+            given = json.loads(Path(path).read_bytes())
+        except ValueError as error:
+            raise ImportModelError(f"{name}: not JSON: {error}") from None
+        if not isinstance(given, dict):
+            raise ImportModelError(f"{name}: must hold one object of names and fraction bits")
+        for key, bits in given.items():
+            whole = isinstance(bits, int) and not isinstance(bits, bool)
+            if not whole or not LEAST_FRACTION_BITS <= bits <= MOST_FRACTION_BITS:
+                raise ImportModelError(
+                    f"{name}: fraction bits of {key!r} must be whole and in "
+                    f"[{LEAST_FRACTION_BITS}, {MOST_FRACTION_BITS}], received {json.dumps(bits)}"
+                )
+        return Formats(overrides=given)
+
 
 def fraction_bits(most: float, dtype: str, headroom: int, cap: int) -> int:
     """The most fraction bits with which ``most``·2^headroom still fits the type, at most ``cap``.
@@ -99,6 +123,8 @@ class Chooser:
         self._caps: dict[Value, int] = {}
         self._found: dict[Value, tuple[Value, ...]] = {}
         self._used: set[str] = set()
+        self._asked: set[str] = set()
+        """Names whose format was asked for: those that an override may have."""
         self._logits = self._roots_read_by("softmax")
         errors = self._roots_read_by("mean_squared_error")
         self._errors = dict.fromkeys(errors, max((self._range(v) for v in errors), default=0.0))
@@ -152,10 +178,14 @@ class Chooser:
     def check_overrides(self) -> None:
         """Refuses overrides that no value took."""
         unknown = sorted(set(self.formats.overrides) - self._used)
-        if unknown:
-            raise ImportModelError(
-                f"formats: {unknown[0]!r} names no input, parameter or rounded result"
-            )
+        if not unknown:
+            return
+        wrong = []
+        for name in unknown:
+            near = difflib.get_close_matches(name, sorted(self._asked - {name}), 3, 0.4)
+            nearest = f" (nearest: {', '.join(map(repr, near))})" if near else ""
+            wrong.append(f"{name!r} names no input, parameter or rounded result{nearest}")
+        raise ImportModelError(f"formats: {'; '.join(wrong)}")
 
     # -- roots
 
@@ -182,6 +212,7 @@ class Chooser:
     def _fixed(self, v: Value, dtype: str) -> int | None:
         """The format that the user has asked for."""
         name = self.graph.names.get(v, "")
+        self._asked.add(name)
         if name in self.formats.overrides:
             self._used.add(name)
             return self.formats.overrides[name]
