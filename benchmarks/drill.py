@@ -151,7 +151,7 @@ def drill(
 
 def table(different: dict[Way, dict[str, Any]], seconds: dict[Way, float]) -> Table:
     """Rows: profile, CPU level and threads. Columns: workers, with what differs, or seconds."""
-    made = Table("profile", "backend", "threads", *(f"{w} workers" for w in WORKERS))
+    made = Table("profile", "backend", "threads", *(f"{w} w." for w in WORKERS))
     for row in dict.fromkeys((w.profile, w.backend, w.threads) for w in seconds):
         cells = []
         for workers in WORKERS:
@@ -162,7 +162,9 @@ def table(different: dict[Way, dict[str, Any]], seconds: dict[Way, float]) -> Ta
             )
         made.add_row(*map(str, row), *cells)
     splits = ", ".join(str(m or "whole") for m in MICRO_BATCHES)
-    made.caption = f"seconds, micro-batches {splits} together; all equal unless it says differ"
+    made.caption = (
+        f"seconds, by workers, micro-batches {splits} together; equal unless it says differ"
+    )
     return made
 
 
