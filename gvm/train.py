@@ -213,17 +213,20 @@ class Alone:
         self.session.write(2, parameters)
         self.session.write(3, state)
         self.runner = ShardRunner(native, self.session, inputs, labels, plan.micro_batch, plan.seed)
+        self.totals = np.zeros(self.runner.total_elements, dtype=np.int64)
+        # What a segment reads must not overlap with what it writes.
+        self.earlier = np.zeros_like(self.totals)
 
     def step(self, indices: NDArray[Any], step: int) -> NDArray[Any]:
-        """One step on these examples; returns the totals."""
-        totals = np.zeros(self.runner.total_elements, dtype=np.int64)
+        """One step on these examples; returns the totals, which stay until the next step."""
         self.runner.start(indices, 0, len(indices), step)
-        for segment in range(self.runner.segments):
-            sums = np.zeros_like(totals)
-            self.runner.run(segment, totals, sums)
-            totals += sums
-        self.runner.apply(totals, step)
-        return totals
+        for segment, where in enumerate(self.runner.ranges):
+            self.totals[where] = 0
+            self.runner.run(segment, self.earlier, self.totals)
+            if segment < self.runner.segments - 1:
+                self.earlier[where] = self.totals[where]
+        self.runner.apply(self.totals, step)
+        return self.totals
 
     def clamps(self, function: int) -> list[int]:
         """Elements that rounding has clamped, by node."""
