@@ -39,7 +39,9 @@ def from_tensorflow(
     graph = load_tensorflow(source)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
     about = {"source": os.path.basename(os.path.normpath(str(name)))}
-    return Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
+    model = Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
+    model.source = source
+    return model
 
 
 def load(path: str | os.PathLike[str]) -> Model:
