@@ -8,7 +8,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 CMAKE_ARGS ?=
 DATA ?=
-EXTRAS ?= tensorflow,plot
+EXTRAS ?= tensorflow,onnx,plot
 
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gvm import templates
-    from gvm.api import from_tensorflow, load
+    from gvm.api import from_onnx, from_tensorflow, load
     from gvm.errors import GvmError, HostError, ImportModelError, ProgramError
     from gvm.execution import backends
     from gvm.formats import Formats
@@ -25,6 +25,7 @@ __all__ = [
     "Model",
     "ProgramError",
     "backends",
+    "from_onnx",
     "from_tensorflow",
     "load",
     "templates",
@@ -40,6 +41,7 @@ _HOME = {
     "Model": "model",
     "ProgramError": "errors",
     "backends": "execution",
+    "from_onnx": "api",
     "from_tensorflow": "api",
     "load": "api",
 }

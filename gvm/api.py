@@ -44,6 +44,30 @@ def from_tensorflow(
     return model
 
 
+def from_onnx(
+    source: Any,
+    calibration: NDArray[Any] | Sequence[NDArray[Any]] | None = None,
+    loss: str | None = None,
+    labels: NDArray[Any] | None = None,
+    formats: str | Formats | None = None,
+    max_batch: int = MAX_BATCH,
+    progress: bool | None = None,
+) -> Model:
+    """A DModel from ONNX: the path of a .onnx file or an onnx.ModelProto, of any operator set from
+    1 on. Inputs and outputs keep their layout; the first axis is the batch.
+
+    The other arguments are those of :func:`from_tensorflow`.
+
+    Raises :class:`gvm.ImportModelError` with everything that cannot be imported.
+    """
+    from gvm.importers.onnx import load_onnx
+
+    graph = load_onnx(source)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
+    about = {"source": os.path.basename(os.path.normpath(str(name)))}
+    return Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
+
+
 def load(path: str | os.PathLike[str]) -> Model:
     """Reads a .dmodel file."""
     return Model.load(path)

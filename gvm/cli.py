@@ -76,7 +76,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="SavedModel folder, .keras, .h5, frozen .pb.")],
+    source: Annotated[Path, typer.Argument(help="SavedModel folder, .keras, .h5, .pb, .onnx.")],
     output: Output,
     calibration: Annotated[
         Path | None, typer.Option(help="Typical inputs: they set the formats.")
@@ -88,7 +88,7 @@ def import_(
         typer.Option(help="'<8,8>' for all, or a JSON file: {name: fraction bits}."),
     ] = None,
 ) -> None:
-    """Quantise a TensorFlow model."""
+    """Quantise a TensorFlow or ONNX model."""
     import gvm
     from gvm.formats import Formats
 
@@ -101,7 +101,8 @@ def import_(
         formats=formats
         and (formats if formats.strip().startswith("<") else Formats.read(Path(formats))),
     )
-    model = gvm.from_tensorflow(str(source), **options)
+    load_from = gvm.from_onnx if source.suffix.lower() == ".onnx" else gvm.from_tensorflow
+    model = load_from(str(source), **options)
     model.save(output)
     report(identities(model))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from gvm.graph import Value
 from gvm.importers.lowering import Constant, Refusal, same_padding
+from gvm.importers.parts import cut, repeat, take
 from gvm.importers.shapes import (
     POISON,
     Batch,
@@ -351,22 +351,6 @@ def _stack(t: Translator, op: Any, *operands: Operand) -> Tensor:
     return Tensor(parts[0] if len(parts) == 1 else t.g.concat(*parts, axis=axis, name=op.name))
 
 
-def _cut(t: Translator, value: Value, axis: int, begin: int, end: int) -> Value:
-    shape = t.g.shape(value)
-    if shape[axis] == -1:
-        raise Refusal("takes a part of the batch")
-    return _slice(t, value, {axis: (begin, end, 1)})
-
-
-def _slice(t: Translator, value: Value, parts: Mapping[int, tuple[int, int, int]]) -> Value:
-    shape = t.g.shape(value)
-    whole = [parts.get(i, (0, d, 1)) for i, d in enumerate(shape)]
-    if all(part == (0, d, 1) for part, d in zip(whole, shape, strict=True)):
-        return value
-    begin, end, strides = zip(*whole, strict=True)
-    return int(t.g.slice(value, begin=begin, end=end, strides=strides))
-
-
 @handles("Unpack")
 def _unstack(t: Translator, op: Any, x: Operand) -> list[Tensor]:
     value = t.whole(x)
@@ -374,7 +358,7 @@ def _unstack(t: Translator, op: Any, x: Operand) -> list[Tensor]:
     axis = int(op.get_attr("axis")) % len(shape)
     rest = [d for i, d in enumerate(shape) if i != axis]
     return [
-        Tensor(t.low.reshape(_cut(t, value, axis, i, i + 1), rest)) for i in range(len(op.outputs))
+        Tensor(t.low.reshape(cut(t, value, axis, i, i + 1), rest)) for i in range(len(op.outputs))
     ]
 
 
@@ -383,7 +367,7 @@ def _split(t: Translator, op: Any, axis: Operand, x: Operand) -> list[Tensor]:
     value = t.whole(x)
     at = integers_of(axis)[0] % len(t.g.shape(value))
     size = t.g.shape(value)[at] // len(op.outputs)
-    return [Tensor(_cut(t, value, at, i * size, (i + 1) * size)) for i in range(len(op.outputs))]
+    return [Tensor(cut(t, value, at, i * size, (i + 1) * size)) for i in range(len(op.outputs))]
 
 
 @handles("SplitV")
@@ -395,7 +379,7 @@ def _split_sizes(t: Translator, op: Any, x: Operand, sizes: Operand, axis: Opera
         given[given.index(-1)] = t.g.shape(value)[at] - sum(given) - 1
     ends = np.cumsum(given).tolist()
     return [
-        Tensor(_cut(t, value, at, end - size, end)) for size, end in zip(given, ends, strict=True)
+        Tensor(cut(t, value, at, end - size, end)) for size, end in zip(given, ends, strict=True)
     ]
 
 
@@ -411,7 +395,7 @@ def _slice_by_size(t: Translator, op: Any, x: Operand, begin: Operand, size: Ope
                 raise Refusal("takes a part of the batch")
         else:
             parts[i] = (b, d if s == -1 else b + int(s), 1)
-    return Tensor(_slice(t, value, parts))
+    return Tensor(take(t, value, parts))
 
 
 @handles("StridedSlice")
@@ -456,7 +440,7 @@ def _strided(
             start = item % size
             parts[axis] = (start, start + 1, 1)
         axis += 1
-    return Tensor(t.low.reshape(_slice(t, value, parts), made))
+    return Tensor(t.low.reshape(take(t, value, parts), made))
 
 
 @handles("BroadcastTo")
@@ -468,35 +452,13 @@ def _broadcast(t: Translator, op: Any, x: Operand, shape: Operand) -> Tensor:
     return Tensor(t.g.broadcast_to(value, shape=tuple(wanted)))
 
 
-def _repeat(t: Translator, value: Value, times: Sequence[int], outer: bool) -> Value:
-    """Each axis repeated: as a whole (``outer``), or each element in place."""
-    shape = t.g.shape(value)
-    split: list[int] = []
-    wide: list[int] = []
-    made: list[int] = []
-    for size, count in zip(shape, times, strict=True):
-        if count != 1:
-            split += [1, size] if outer else [size, 1]
-            wide += [count, size] if outer else [size, count]
-            made.append(size * count)
-        else:
-            split.append(size)
-            wide.append(size)
-            made.append(size)
-    if tuple(made) == shape:
-        return value
-    return t.low.reshape(
-        int(t.g.broadcast_to(t.low.reshape(value, split), shape=tuple(wide))), made
-    )
-
-
 @handles("Tile")
 def _tile(t: Translator, op: Any, x: Operand, multiples: Operand) -> Tensor:
     value = t.whole(x)
     times = integers_of(multiples)
     if times[t.g.shape(value).index(-1)] != 1 or min(times) < 1:
         raise Refusal(f"multiples must be >= 1 and repeat no example, received {times}")
-    return Tensor(_repeat(t, value, times, outer=True))
+    return Tensor(repeat(t, value, times, outer=True))
 
 
 @handles("ResizeNearestNeighbor")
@@ -508,4 +470,4 @@ def _resize(t: Translator, op: Any, x: Operand, size: Operand) -> Tensor:
         raise Refusal(
             f"resizes {height} x {width} to {wanted}; nearest supported form: a whole factor"
         )
-    return Tensor(_repeat(t, value, [1, wanted[0] // height, wanted[1] // width, 1], outer=False))
+    return Tensor(repeat(t, value, [1, wanted[0] // height, wanted[1] // width, 1], outer=False))

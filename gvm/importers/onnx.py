@@ -1,0 +1,164 @@
+"""ONNX models become real-valued graphs.
+
+This file finds the graph: the file, its functions, inputs and weights. ``onnx_nodes.py`` translates
+its nodes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gvm.errors import ImportModelError
+from gvm.importers import UnsupportedModel, onnx_layout, onnx_math  # noqa: F401 (they register)
+from gvm.importers.fold import fold_affine
+from gvm.importers.lowering import Constant
+from gvm.importers.onnx_nodes import Translator, is_trained
+from gvm.importers.shapes import Tensor
+from gvm.importers.transposes import sink_transposes
+
+if TYPE_CHECKING:
+    from gvm.graph import Graph
+
+__all__ = ["load_onnx"]
+
+
+def load_onnx(source: Any) -> Graph:
+    """The real-valued graph of an ONNX model, with the named outputs ``predict``.
+
+    ``source`` is a path or an onnx.ModelProto, of any operator set from 1 on; weights in files of
+    their own are read from beside the path. The first axis of each input is the batch, whatever
+    size is stored for it; all other dimensions must be known. Inputs and outputs keep their layout.
+
+    Weights keep their names as parameters. Batch normalisation is folded into the convolution or
+    product it follows: then the bias carries the name of the shift.
+
+    Raises :class:`gvm.importers.UnsupportedModel` with every node that has no translation, and
+    ImportModelError, its base, for any other source at fault.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise ImportModelError("ONNX is not installed: pip install 'gvm[onnx]'")
+    model, description = _read(source)
+    return fold_affine(
+        sink_transposes(_translate(_without_functions(model, description), description))
+    )
+
+
+def _read(source: Any) -> tuple[Any, str]:
+    import onnx
+
+    if isinstance(source, onnx.ModelProto):
+        model, description = source, source.graph.name or "ModelProto"
+    elif isinstance(source, str | os.PathLike):
+        description = os.fspath(source)
+        if not os.path.isfile(description):
+            raise ImportModelError(f"{description}: no such file")
+        try:
+            model = onnx.load(description)
+        except Exception as error:  # protobuf's DecodeError is not public under one name
+            raise ImportModelError(f"{description}: not a whole ONNX model: {error}") from error
+    else:
+        raise ImportModelError(
+            f"source: an onnx.ModelProto or a path is needed, received {type(source).__name__}"
+        )
+    if not model.graph.node or not model.graph.output:
+        raise ImportModelError(
+            f"{description}: not an ONNX model: it has {len(model.graph.node)} nodes and "
+            f"{len(model.graph.output)} outputs"
+        )
+    return model, description
+
+
+def _without_functions(model: Any, description: str) -> Any:
+    if not model.functions:
+        return model
+    from onnx.inliner import inline_local_functions
+
+    try:
+        return inline_local_functions(model, convert_version=True)
+    except Exception as error:  # the C++ inliner raises RuntimeError and its kin
+        raise ImportModelError(f"{description}: its functions do not inline: {error}") from error
+
+
+def _version(model: Any, description: str) -> int:
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    if not versions:
+        if model.ir_version >= 3 and not model.opset_import:
+            raise ImportModelError(f"{description}: the model names no operator set")
+        return 1
+    return max(1, max(int(v) for v in versions))
+
+
+def _translate(model: Any, description: str) -> Graph:
+    from onnx import numpy_helper
+
+    graph = model.graph
+    translator = Translator(_version(model, description))
+    if graph.sparse_initializer:
+        raise ImportModelError(f"{description}: weights must be dense, received sparse_initializer")
+    for tensor in graph.initializer:
+        try:
+            array = np.asarray(numpy_helper.to_array(tensor))
+        except Exception as error:  # missing external data, an unknown element type, short data
+            raise ImportModelError(
+                f"{description}: weight {tensor.name!r} cannot be read: {error}"
+            ) from error
+        translator.done[tensor.name] = Constant(array, tensor.name, is_trained(array))
+    for value in graph.input:
+        if value.name not in translator.done:
+            _add_input(translator, description, value)
+    if not translator.g.inputs:
+        raise ImportModelError(f"{description}: the model has no inputs")
+    translator.walk(graph, [o.name for o in graph.output])
+    if translator.problems:
+        raise UnsupportedModel(description, tuple(translator.problems))
+    return _finish(translator, description, [o.name for o in graph.output])
+
+
+def _add_input(translator: Translator, description: str, value: Any) -> None:
+    if not value.type.HasField("tensor_type"):
+        raise ImportModelError(f"{description}: input {value.name!r} must be a tensor")
+    kind = value.type.tensor_type
+    sizes: list[int | None] = [
+        int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else None
+        for d in kind.shape.dim
+    ]
+    shown = [d.dim_param or d.dim_value or "?" for d in kind.shape.dim]
+    if not sizes:
+        raise ImportModelError(
+            f"{description}: input {value.name!r} needs a batch axis and a known rank"
+        )
+    first, *rest = sizes
+    known = [d for d in rest if d is not None]
+    if len(known) != len(rest):
+        raise ImportModelError(
+            f"{description}: input {value.name!r}: every dimension but the batch must be known, "
+            f"received {shown}"
+        )
+    translator.stored_batch = translator.stored_batch or first
+    translator.done[value.name] = Tensor(translator.g.input(value.name, (-1, *known)))
+
+
+def _finish(translator: Translator, description: str, names: Sequence[str]) -> Graph:
+    values = []
+    for name in names:
+        result = translator.done.get(name)
+        if not isinstance(result, Tensor) or result.merged != 1:
+            what = (
+                "merges the batch with another axis"
+                if isinstance(result, Tensor)
+                else "does not depend on the inputs"
+            )
+            raise ImportModelError(f"{description}: output {name!r} {what}")
+        values.append(result.value)
+    wrong = translator.low.not_finite
+    if wrong:
+        raise ImportModelError(
+            f"{description}: weights must be finite: "
+            + "; ".join(f"{name!r} has {what}" for name, what in wrong.items())
+        )
+    return translator.low.g.graph(predict=values)

@@ -1,0 +1,433 @@
+"""ONNX's arithmetic, activations, products and normalisations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gvm.graph import Value
+from gvm.importers.arithmetic import (
+    SELU_ALPHA,
+    SELU_FACTOR,
+    absolute,
+    add,
+    add_all,
+    divide,
+    maximum,
+    minimum,
+    multiply,
+    power,
+    softsign,
+    subtract,
+)
+from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.onnx_nodes import HANDLERS, Handler, Node, Translator, constant_or, handles
+from gvm.importers.shapes import Operand, Tensor, must_be_constant
+
+# Arithmetic
+
+
+@handles("Add")
+def _add(t: Translator, node: Node, a: Operand, b: Operand) -> Tensor:
+    return add(t, node.name, a, b)
+
+
+@handles("Sub")
+def _subtract(t: Translator, node: Node, a: Operand, b: Operand) -> Tensor:
+    return subtract(t, node.name, a, b)
+
+
+@handles("Mul")
+def _multiply(t: Translator, node: Node, a: Operand, b: Operand) -> Tensor:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        for x, gate in ((a, b), (b, a)):
+            if x.merged == gate.merged and t.is_unary("logistic", gate.value, x.value):
+                return Tensor(t.low.unary("silu", x.value), x.merged)
+    return multiply(t, node.name, a, b)
+
+
+@handles("Div")
+def _divide(t: Translator, node: Node, a: Operand, b: Operand) -> Tensor:
+    return divide(t, node.name, a, b)
+
+
+@handles("Pow")
+def _power(t: Translator, node: Node, x: Operand, exponent: Operand) -> Tensor:
+    return power(t, x, exponent)
+
+
+@handles("Sum")
+def _sum(t: Translator, node: Node, *operands: Operand) -> Operand:
+    return add_all(t, node.name, operands)
+
+
+@handles("Mean")
+def _mean(t: Translator, node: Node, *operands: Operand) -> Tensor:
+    total = add_all(t, node.name, operands)
+    return divide(t, node.name, total, _number(len(operands), f"{node.name}/count"))
+
+
+@handles("Max", "Min")
+def _extreme(t: Translator, node: Node, *operands: Operand) -> Operand:
+    result, *others = sorted(operands, key=lambda x: not isinstance(x, Tensor))
+    for other in others:
+        result = (maximum if node.type == "Max" else minimum)(t, result, other)
+    return result
+
+
+@handles("Clip")
+def _clip(
+    t: Translator, node: Node, x: Operand, low: Operand | None = None, high: Operand | None = None
+) -> Operand:
+    least = constant_or(low, "min", -math.inf)
+    most = constant_or(high, "max", math.inf)
+    # Beyond what any value of the graph can be, a bound is none.
+    if least > -1e30:
+        x = maximum(t, x, _number(least, f"{node.name}/min"))
+    if most < 1e30:
+        x = minimum(t, x, _number(most, f"{node.name}/max"))
+    return x
+
+
+def _number(value: float, name: str) -> Constant:
+    return Constant(np.asarray([value], dtype=np.float64), name)
+
+
+# Activations
+
+
+def _each(make: Callable[[Translator, Node, Value], Value]) -> Handler:
+    def handle(t: Translator, node: Node, x: Operand) -> Tensor:
+        assert isinstance(x, Tensor)
+        return Tensor(int(make(t, node, x.value)), x.merged)
+
+    return handle
+
+
+def _unary(function: str) -> Handler:
+    return _each(lambda t, node, x: t.low.unary(function, x))
+
+
+def _hard_sigmoid(t: Translator, node: Node, x: Value, alpha: float, beta: float) -> Value:
+    """max(0, min(1, alpha * x + beta))."""
+    line = t.low.scale_by(x, alpha, f"{node.name}/alpha")
+    line = t.low.shift_by(line, beta, f"{node.name}/beta")
+    return int(t.g.relu(t.low.minimum(line, _number(1.0, f"{node.name}/one"))))
+
+
+def _gelu(t: Translator, node: Node, x: Value) -> Value:
+    if node.attributes.get("approximate", "none") == "none":
+        return t.low.unary("gelu", x)
+    # 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))
+    cube = t.low.scale_by(int(t.g.mul(t.g.mul(x, x), x)), 0.044715, f"{node.name}/cube")
+    inner = t.low.scale_by(int(t.g.add(x, cube)), math.sqrt(2 / math.pi), f"{node.name}/inner")
+    gate = t.low.shift_by(t.low.unary("tanh", inner), 1.0, f"{node.name}/one")
+    return t.low.scale_by(int(t.g.mul(x, gate)), 0.5, f"{node.name}/half")
+
+
+def _swish(t: Translator, node: Node, x: Value) -> Value:
+    """x * logistic(alpha * x)."""
+    alpha = node.number("alpha", 1.0)
+    if alpha == 1.0:
+        return t.low.unary("silu", x)
+    return int(t.g.mul(x, t.low.unary("logistic", t.low.scale_by(x, alpha, f"{node.name}/alpha"))))
+
+
+def _celu(t: Translator, node: Node, x: Value) -> Value:
+    """max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)."""
+    alpha = node.number("alpha", 1.0)
+    below = t.low.negative(int(t.g.relu(t.low.negative(x))))
+    tail = t.low.unary("exp", t.low.scale_by(below, 1 / alpha, f"{node.name}/reciprocal"))
+    tail = t.low.shift_by(tail, -1.0, f"{node.name}/minus_one")
+    return int(t.g.add(t.g.relu(x), t.low.scale_by(tail, alpha, f"{node.name}/alpha")))
+
+
+HANDLERS.update(
+    {
+        "Relu": _each(lambda t, node, x: t.g.relu(x, name=node.name)),
+        "Sigmoid": _unary("logistic"),
+        "Tanh": _unary("tanh"),
+        "Exp": _unary("exp"),
+        "Log": _unary("log"),
+        "Erf": _unary("erf"),
+        "Sqrt": _unary("sqrt"),
+        "Reciprocal": _unary("reciprocal"),
+        "Softplus": _unary("softplus"),
+        "Sin": _unary("sin"),
+        "Cos": _unary("cos"),
+        "Neg": _each(lambda t, node, x: t.low.negative(x)),
+        "Abs": _each(lambda t, node, x: absolute(t, x)),
+        "Softsign": _each(lambda t, node, x: softsign(t, x, node.name)),
+        "Gelu": _each(_gelu),
+        "Swish": _each(_swish),
+        "Celu": _each(_celu),
+        "Mish": _each(
+            lambda t, node, x: t.g.mul(x, t.low.unary("tanh", t.low.unary("softplus", x)))
+        ),
+        "LeakyRelu": _each(
+            lambda t, node, x: t.low.leaky_relu(x, node.number("alpha", 0.01), node.name)
+        ),
+        "Elu": _each(lambda t, node, x: t.low.elu(x, node.name, node.number("alpha", 1.0))),
+        "Selu": _each(
+            lambda t, node, x: t.low.elu(
+                x,
+                node.name,
+                node.number("alpha", 1.6732 if node.version < 6 else SELU_ALPHA),
+                node.number("gamma", 1.0507 if node.version < 6 else SELU_FACTOR),
+            )
+        ),
+        "HardSigmoid": _each(
+            lambda t, node, x: _hard_sigmoid(
+                t, node, x, node.number("alpha", 0.2), node.number("beta", 0.5)
+            )
+        ),
+        "HardSwish": _each(lambda t, node, x: t.g.mul(x, _hard_sigmoid(t, node, x, 1 / 6, 0.5))),
+    }
+)
+
+
+@handles("PRelu")
+def _prelu(t: Translator, node: Node, x: Operand, slope: Operand) -> Tensor:
+    """max(x, 0) - slope * max(-x, 0)."""
+    if not isinstance(x, Tensor):
+        raise Refusal("the input is constant and the slope is not")
+    weight = must_be_constant(slope, "slope")
+    if node.version < 7 and weight.data.ndim == 1 and weight.data.size > 1:
+        weight = weight.derive(weight.data.reshape((-1,) + (1,) * (t.rank(x) - 2)))
+    below = Tensor(int(t.g.relu(t.low.negative(x.value))), x.merged)
+    return subtract(
+        t, node.name, Tensor(t.g.relu(x.value), x.merged), multiply(t, node.name, below, weight)
+    )
+
+
+@handles("Cast", "CastLike")
+def _cast(t: Translator, node: Node, x: Operand, like: Operand | None = None) -> Operand:
+    from onnx import TensorProto
+
+    to = node.attributes.get("to", TensorProto.FLOAT)
+    floats = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
+    name = to if isinstance(to, str) else TensorProto.DataType.Name(int(to))
+    if name not in floats:
+        raise Refusal(f"casts values to {name}; nearest supported form: floating point")
+    return x
+
+
+# Softmax
+
+
+def _over_last(t: Translator, node: Node, x: Tensor, make: Callable[[Value], Value]) -> Tensor:
+    """Applies ``make``, which works over the last axis, over the axis of a softmax."""
+    rank = t.rank(x)
+    axis = node.integer("axis", -1 if node.version >= 13 else 1)
+    at = axis % rank
+    dims = t.dims(x)
+    tail = dims[at + 1 :]
+    if at == 0:
+        raise Refusal("works over the batch; nearest supported form: the same over another axis")
+    if all(d == 1 for d in tail) and at < rank - 1 or (node.version < 13 and at < rank - 1):
+        flat = t.reshape(x, [*dims[:at], math.prod(dims[at:])])
+        return t.reshape(Tensor(make(flat.value), flat.merged), dims)
+    if at == rank - 1:
+        return Tensor(make(x.value), x.merged)
+    order = [i for i in range(rank) if i != at] + [at]
+    made = make(t.low.transpose(t.whole(x), order))
+    return Tensor(t.low.transpose(made, [order.index(i) for i in range(rank)]))
+
+
+@handles("Softmax")
+def _softmax(t: Translator, node: Node, x: Tensor) -> Tensor:
+    return _over_last(t, node, x, lambda v: int(t.g.softmax(v, name=node.name)))
+
+
+@handles("LogSoftmax")
+def _log_softmax(t: Translator, node: Node, x: Tensor) -> Tensor:
+    def make(v: Value) -> Value:
+        last = (len(t.g.shape(v)) - 1,)
+        shifted = int(t.g.sub(v, t.low.max(v, last, True)))
+        total = t.low.sum(t.low.unary("exp", shifted), last, True)
+        return int(t.g.sub(shifted, t.low.unary("log", total), name=node.name))
+
+    return _over_last(t, node, x, make)
+
+
+# Products
+
+
+@handles("Gemm")
+def _gemm(t: Translator, node: Node, a: Operand, b: Operand, c: Operand | None = None) -> Tensor:
+    if not isinstance(a, Tensor):
+        raise Refusal("a constant on the left; nearest supported form: the value on the left")
+    alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
+    if node.integer("transA", 0):
+        a = Tensor(t.low.transpose(t.whole(a), (1, 0)))
+    if isinstance(b, Tensor):
+        raise Refusal("both factors depend on the input; nearest supported form: MatMul")
+    weight = must_be_constant(b, "weight")
+    if alpha != 1.0:
+        weight = weight.derive(weight.data * alpha)
+    product = Tensor(
+        t.g.matmul(
+            a.value,
+            t.low.parameter(weight),
+            transpose_b=node.integer("transB", 0),
+            name=node.name,
+        ),
+        a.merged,
+    )
+    if c is None or beta == 0.0:
+        return product
+    if isinstance(c, Constant):
+        return add(t, node.name, product, c if beta == 1.0 else c.derive(c.data * beta))
+    return add(t, node.name, product, multiply(t, node.name, c, _number(beta, f"{node.name}/beta")))
+
+
+@handles("MatMul")
+def _matmul(t: Translator, node: Node, a: Operand, b: Operand) -> Tensor:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        left, right = t.whole(a), t.whole(b)
+        if len(t.g.shape(left)) != len(t.g.shape(right)):
+            raise Refusal("both factors depend on the input; nearest supported form: equal ranks")
+        return Tensor(t.g.matmul(left, right, name=node.name))
+    if isinstance(a, Tensor):
+        weight = must_be_constant(b, "weight")
+        data = weight.data
+        if data.ndim == 1:
+            made = t.g.matmul(a.value, t.low.parameter(weight, data.reshape(-1, 1)), name=node.name)
+            return t.reshape(Tensor(made, a.merged), t.dims(a)[:-1])
+        return Tensor(
+            t.g.matmul(a.value, t.low.parameter(weight, _matrix(weight)), name=node.name), a.merged
+        )
+    assert isinstance(b, Tensor)
+    weight, right = must_be_constant(a, "weight"), t.whole(b)
+    rank = len(t.g.shape(right))
+    swap = (*range(rank - 2), rank - 1, rank - 2)
+    turned = t.low.transpose(right, swap)
+    made = t.g.matmul(turned, t.low.parameter(weight, _matrix(weight)), transpose_b=1)
+    return Tensor(t.low.transpose(int(made), swap))
+
+
+def _matrix(weight: Constant) -> Any:
+    shape = weight.data.shape
+    if len(shape) < 2 or math.prod(shape[:-2]) != 1:
+        raise Refusal(f"a constant factor must be one matrix, received the shape {list(shape)}")
+    return weight.data.reshape(shape[-2:])
+
+
+# Normalisations
+
+
+def per_channel(t: Translator, x: Operand, make: Callable[[Value], Value]) -> Tensor:
+    """Applies ``make``, for which channels are the last axis, where they are the second."""
+    value = t.whole(x)
+    rank = len(t.g.shape(value))
+    if rank < 3:
+        return Tensor(make(value))
+    made = make(t.low.transpose(value, (0, *range(2, rank), 1)))
+    return Tensor(t.low.transpose(made, (0, rank - 1, *range(1, rank - 1))))
+
+
+@handles("BatchNormalization")
+def _batch_norm(t: Translator, node: Node, x: Operand, *statistics: Operand) -> Tensor:
+    if node.integer("training_mode", 0):
+        raise Refusal("training_mode must be 0")
+    gamma, beta, mean, variance = (must_be_constant(s, "statistics") for s in statistics)
+    if node.integer("spatial", 1) == 0 and gamma.data.ndim > 1:
+        raise Refusal("spatial must be 1")
+    scale = gamma.data.astype(np.float64) / np.sqrt(
+        variance.data.astype(np.float64) + node.number("epsilon", 1e-5)
+    )
+    shift = beta.data.astype(np.float64) - mean.data.astype(np.float64) * scale
+    return per_channel(
+        t,
+        x,
+        lambda v: t.low.bias(t.low.scale(v, gamma.derive(scale), node.name), beta.derive(shift)),
+    )
+
+
+def _standardised(
+    t: Translator, x: Value, axes: Sequence[int], epsilon: float, name: str, centred: bool = True
+) -> Value:
+    """(x - mean) / sqrt(variance + epsilon); without centring, over the root of the mean square."""
+    if centred:
+        x = int(t.g.sub(x, t.low.mean(x, axes, True)))
+    spread = t.low.mean(int(t.g.mul(x, x)), axes, True)
+    return int(t.g.mul(x, t.low.unary("rsqrt", t.low.shift_by(spread, epsilon, f"{name}/epsilon"))))
+
+
+@handles("LayerNormalization", "RMSNormalization")
+def _layer_norm(
+    t: Translator, node: Node, x: Operand, scale: Operand, shift: Operand | None = None
+) -> Tensor:
+    value = t.whole(x)
+    rank = len(t.g.shape(value))
+    first = node.integer("axis", -1) % rank
+    if first == 0:
+        raise Refusal("normalises over the batch; nearest supported form: an axis >= 1")
+    made = _standardised(
+        t,
+        value,
+        range(first, rank),
+        node.number("epsilon", 1e-5),
+        node.name,
+        centred=node.type == "LayerNormalization",
+    )
+    made = t.low.scale(made, must_be_constant(scale, "scale"), node.name)
+    return Tensor(made if shift is None else t.low.bias(made, must_be_constant(shift, "shift")))
+
+
+@handles("InstanceNormalization")
+def _instance_norm(t: Translator, node: Node, x: Operand, scale: Operand, shift: Operand) -> Tensor:
+    gamma, beta = must_be_constant(scale, "scale"), must_be_constant(shift, "shift")
+
+    def make(value: Value) -> Value:
+        axes = range(1, len(t.g.shape(value)) - 1)
+        made = _standardised(t, value, axes, node.number("epsilon", 1e-5), node.name)
+        return t.low.bias(t.low.scale(made, gamma, node.name), beta)
+
+    return per_channel(t, x, make)
+
+
+@handles("GroupNormalization")
+def _group_norm(t: Translator, node: Node, x: Operand, scale: Operand, shift: Operand) -> Tensor:
+    gamma, beta = must_be_constant(scale, "scale"), must_be_constant(shift, "shift")
+    value = t.whole(x)
+    shape = t.g.shape(value)
+    groups = node.integer("num_groups", 1)
+    split = t.low.reshape(value, [-1, groups, math.prod(shape[1:]) // groups])
+    made = _standardised(t, split, (2,), node.number("epsilon", 1e-5), node.name)
+    each = shape[1] // groups if gamma.data.size == groups else 1
+    wide = [c.derive(np.repeat(c.data, each)) for c in (gamma, beta)]
+    return per_channel(
+        t,
+        Tensor(t.low.reshape(made, shape)),
+        lambda v: t.low.bias(t.low.scale(v, wide[0], node.name), wide[1]),
+    )
+
+
+@handles("LRN")
+def _local_response(t: Translator, node: Node, x: Operand) -> Tensor:
+    """x / (bias + alpha / size * the squares of the channels near by)^beta, by tables of roots."""
+    size, beta = node.integer("size", 1), node.number("beta", 0.75)
+    if beta not in (0.5, 0.75, 1.0):
+        raise Refusal(f"beta must be 0.5, 0.75 or 1, received {beta}")
+
+    def make(value: Value) -> Value:
+        channels = t.g.shape(value)[-1]
+        at = np.arange(channels)
+        distance = at[:, None] - at[None, :]  # of the channel read from the one made
+        near = (distance >= -((size - 1) // 2)) & (distance <= size // 2)
+        band = Constant(near * (node.number("alpha", 1e-4) / size), f"{node.name}/band")
+        squares = int(t.g.mul(value, value))
+        total = int(t.g.matmul(squares, t.low.parameter(band)))
+        total = t.low.shift_by(total, node.number("bias", 1.0), f"{node.name}/bias")
+        if beta == 1.0:
+            return int(t.g.mul(value, t.low.unary("reciprocal", total)))
+        root = t.low.unary("rsqrt", total)
+        if beta == 0.75:
+            root = int(t.g.mul(root, t.low.unary("sqrt", root)))
+        return int(t.g.mul(value, root))
+
+    return per_channel(t, x, make)

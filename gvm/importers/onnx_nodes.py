@@ -1,0 +1,433 @@
+"""ONNX's operators, one after the other, as operators of the graph.
+
+Each node is brought to one form first: what old operator sets say by attributes (axes, shapes,
+bounds, broadcasting) becomes operands. Then it is worked out where all of it is constant, computed
+with the batch as a symbol where it is made of shapes, and translated where it is a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvm.errors import GvmError
+from gvm.functions import BY_NAME
+from gvm.importers import Problem
+from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.shapes import (
+    POISON,
+    Batch,
+    Operand,
+    Poison,
+    Shapes,
+    Tensor,
+    integers,
+    objects_of,
+)
+
+__all__ = ["HANDLERS", "Node", "Translator", "constant_or", "handles", "is_trained"]
+
+SAME = ("Identity", "Dropout")
+_SHAPES = ("Shape", "Size")
+_NO_TRANSLATION = (
+    "no translation; nearest supported form: Conv, MatMul, Gemm, pooling, arithmetic, activations"
+)
+HINTS = {
+    "ArgMax": "nearest supported form: the logits themselves",
+    "ArgMin": "nearest supported form: the values themselves",
+    "Attention": "nearest supported form: MatMul, Softmax, MatMul",
+    "ConvTranspose": "nearest supported form: Resize (nearest, whole factor) and Conv",
+    "Einsum": "nearest supported form: Transpose and MatMul",
+    "Equal": "nearest supported form: arithmetic without conditions on values",
+    "GRU": "nearest supported form: the steps unrolled",
+    "LSTM": "nearest supported form: the steps unrolled",
+    "Loop": "nearest supported form: the steps unrolled",
+    "RNN": "nearest supported form: the steps unrolled",
+    "Scan": "nearest supported form: the steps unrolled",
+    "TopK": "nearest supported form: the logits themselves",
+    "Where": "nearest supported form: arithmetic without conditions on values",
+}
+
+# Attributes of old operator sets that are operands of newer ones, in the order of the operands.
+_REDUCTIONS = (
+    *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean"),
+    *("ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"),
+)
+_OPERANDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "Reshape": (("shape",),),
+    "Squeeze": (("axes",),),
+    "Unsqueeze": (("axes",),),
+    "Slice": (("starts",), ("ends",), ("axes",)),
+    "Pad": (("pads", "paddings"), ("value",)),
+    "Split": (("split",),),
+    "Clip": (("min",), ("max",)),
+    **dict.fromkeys(_REDUCTIONS, (("axes",),)),
+}
+_IGNORED = ("consumed_inputs",)
+_BROADCASTING = (
+    *("Add", "Sub", "Mul", "Div", "Pow", "PRelu", "And", "Or", "Xor"),
+    *("Equal", "Greater", "Less"),
+)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the source, with its attributes as Python values and arrays."""
+
+    name: str
+    type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    version: int
+    """Of the operator set."""
+
+    def integer(self, name: str, default: int) -> int:
+        return int(self.attributes.get(name, default))
+
+    def number(self, name: str, default: float) -> float:
+        return float(self.attributes.get(name, default))
+
+    def integers(self, name: str, default: Sequence[int] = ()) -> list[int]:
+        return [int(v) for v in self.attributes.get(name, default)]
+
+
+def node_of(proto: Any, version: int) -> Node:
+    """From a NodeProto."""
+    from onnx import helper
+
+    attributes = {}
+    for attribute in proto.attribute:
+        value = helper.get_attribute_value(attribute)
+        attributes[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+    outputs = tuple(proto.output)
+    name = proto.name or next((o for o in outputs if o), "")
+    return Node(name, kind, tuple(proto.input), outputs, attributes, version)
+
+
+def is_trained(array: NDArray[Any]) -> bool:
+    """Whether training may change an array of the source: weights, not single numbers."""
+    return array.dtype.kind == "f" and array.ndim > 0 and array.size > 1
+
+
+class Translator(Shapes):
+    """Walks through a graph, whose nodes follow what they read."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self.version = version
+        self.problems: list[Problem] = []
+        self.done: dict[str, Any] = {}
+        self.read: set[str] = set()
+        """Names that some node, or the outside, reads."""
+
+    def walk(self, graph: Any, outputs: Iterable[str]) -> None:
+        """Translates the nodes that the outputs need."""
+        needed = set(outputs)
+        kept = []
+        for proto in reversed(graph.node):
+            if needed.intersection(proto.output):
+                kept.append(proto)
+                needed.update(_reads(proto))
+        self.read |= needed
+        for proto in reversed(kept):
+            self._run(node_of(proto, self.version))
+
+    def _run(self, node: Node) -> None:
+        result: Any = POISON
+        try:
+            operands = [self._operand(name) for name in node.inputs]
+            if not any(isinstance(x, Poison) for x in operands):
+                result = self._emit(node, operands)
+            elif not self._is_known(node.type):
+                raise Refusal(HINTS.get(node.type, _NO_TRANSLATION))
+        except (Refusal, GvmError, ValueError) as error:
+            self.problems.append(Problem(node.name, node.type, str(error)))
+        results = list(result) if isinstance(result, list) else [result]
+        for i, name in enumerate(node.outputs):
+            if i < len(results):
+                self.done[name] = results[i]
+                continue
+            self.done[name] = POISON
+            if name in self.read and results[0] is not POISON:
+                rule = f"its output {i + 1} is read; nearest supported form: the first one alone"
+                self.problems.append(Problem(node.name, node.type, rule))
+
+    def _operand(self, name: str) -> Any:
+        if not name:
+            return None
+        if name not in self.done:
+            raise Refusal(f"reads {name!r}, which nothing before it makes")
+        return self.done[name]
+
+    def _is_known(self, kind: str) -> bool:
+        return kind in HANDLERS or kind in SAME or kind in _SHAPES or kind in _INTEGER
+
+    def _emit(self, node: Node, operands: list[Operand | None]) -> Any:
+        """A node by the kind of its operands."""
+        node, operands = self._one_form(node, operands)
+        if node.type == "If":
+            return self._branch(node, operands)
+        if node.type in SAME:
+            return self._same(node, operands)
+        if node.type in _SHAPES and operands[0] is not None:
+            return self._shape(node, operands[0])
+        given = [x for x in operands if x is not None]
+        if node.type == "Constant" or all(isinstance(x, Constant) for x in given):
+            return self._evaluate(node, operands)
+        if any(isinstance(x, Tensor) for x in given):
+            if node.type not in HANDLERS:
+                raise Refusal(HINTS.get(node.type, _NO_TRANSLATION))
+            while operands and operands[-1] is None:
+                operands.pop()
+            return HANDLERS[node.type](self, node, *operands)
+        if node.type not in _INTEGER:
+            raise Refusal("works out a shape from the batch size")
+        arrays = [None if x is None else objects_of(x) for x in operands]
+        try:
+            return integers(_INTEGER[node.type](node, *arrays))
+        except TypeError as error:  # a sum or comparison of the symbol
+            raise Refusal("computes with the batch size") from error
+
+    def _one_form(
+        self, node: Node, operands: list[Operand | None]
+    ) -> tuple[Node, list[Operand | None]]:
+        attributes = {k: v for k, v in node.attributes.items() if k not in _IGNORED}
+        operands = list(operands)
+        for i, names in enumerate(_OPERANDS.get(node.type, ()), start=1):
+            for name in names:
+                if name in attributes:
+                    operands += [None] * (i + 1 - len(operands))
+                    array = np.asarray(attributes.pop(name))
+                    if array.dtype.kind == "f":
+                        array = array.astype(np.float32)
+                    operands[i] = Constant(array, f"{node.name}/{name}")
+        if node.type in _BROADCASTING and node.version < 7:
+            axis = attributes.pop("axis", None)
+            if attributes.pop("broadcast", 0) and axis is not None:
+                operands[1] = self._aligned(operands[0], operands[1], int(axis))
+        return Node(
+            node.name, node.type, node.inputs, node.outputs, attributes, node.version
+        ), operands
+
+    def rank(self, x: Operand | None) -> int:
+        """Number of axes in the source."""
+        if x is None:
+            raise Refusal("an operand is missing")
+        return len(self.dims(x)) if isinstance(x, Tensor) else x.data.ndim
+
+    def is_unary(self, function: str, value: int, of: int) -> bool:
+        """Whether a value is ``function`` of another."""
+        for node in reversed(self.g.nodes):
+            if value in node.outputs:
+                number = BY_NAME[function].number
+                given = node.op == "unary" and node.attributes["function"] == number
+                return given and node.inputs == (of,)
+        return False
+
+    def _aligned(self, a: Operand | None, b: Operand | None, axis: int) -> Operand:
+        """The second operand of an old broadcast: its first axis meets ``axis`` of the first."""
+        behind = self.rank(a) - axis % self.rank(a) - self.rank(b)
+        if isinstance(b, Constant):
+            return b.derive(b.data.reshape(b.data.shape + (1,) * behind))
+        if not isinstance(b, Tensor):
+            raise Refusal("computes with the batch size")
+        return self.reshape(b, [*self.dims(b), *[1] * behind])
+
+    def _same(self, node: Node, operands: Sequence[Operand | None]) -> Any:
+        if node.type == "Dropout" and len(operands) > 2 and operands[2] is not None:
+            training = operands[2]
+            if not isinstance(training, Constant) or bool(training.data.any()):
+                raise Refusal("training_mode must be constant and false")
+        return operands[0]
+
+    def _shape(self, node: Node, x: Operand) -> Operand:
+        made = self.shape_of(node.type, x)
+        if node.type == "Size":
+            return made
+        start = node.integer("start", 0)
+        end = node.attributes.get("end")
+        part = objects_of(made)[start : None if end is None else int(end)]
+        return integers(part)
+
+    def _branch(self, node: Node, operands: Sequence[Operand | None]) -> Any:
+        condition = operands[0]
+        if not isinstance(condition, Constant):
+            raise Refusal("the condition must be constant; nearest supported form: one branch")
+        chosen = "then_branch" if bool(condition.data.reshape(-1)[0]) else "else_branch"
+        graph = node.attributes[chosen]
+        from onnx import numpy_helper
+
+        for tensor in graph.initializer:
+            array = np.asarray(numpy_helper.to_array(tensor))
+            self.done[tensor.name] = Constant(array, tensor.name, is_trained(array))
+        names = [o.name for o in graph.output]
+        self.walk(graph, names)
+        return [self.done[name] for name in names]
+
+    # Constants
+
+    def _evaluate(self, node: Node, operands: Sequence[Operand | None]) -> Any:
+        """A node of constants, worked out by ONNX's reference."""
+        import onnx
+        from onnx import helper
+        from onnx.reference import ReferenceEvaluator
+
+        constants = [x for x in operands if isinstance(x, Constant)]
+        names = ["" if x is None else f"operand{i}" for i, x in enumerate(operands)]
+        attributes = dict(node.attributes)
+        if node.type == "Cast" and isinstance(attributes.get("to"), str):
+            attributes["to"] = onnx.TensorProto.DataType.Value(attributes["to"])
+        if node.type == "Concat":
+            attributes.setdefault("axis", 1)
+        if "." in node.type:
+            raise Refusal(HINTS.get(node.type, _NO_TRANSLATION))
+        version = max(node.version, 18)
+        if node.type in ("Softmax", "LogSoftmax", "Hardmax"):
+            version = node.version
+        try:
+            made = helper.make_node(node.type, names, list(node.outputs), **attributes)
+            graph = helper.make_graph(
+                [made],
+                "constant",
+                [helper.make_tensor_value_info(n, 1, None) for n in names if n],
+                [helper.make_tensor_value_info(n, 1, None) for n in node.outputs if n],
+            )
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+            feeds = dict(zip((n for n in names if n), (c.data for c in constants), strict=True))
+            results = ReferenceEvaluator(model).run(None, feeds)
+        except Exception as error:  # the reference raises whatever NumPy does, and its own
+            raise Refusal(f"a node of constants that cannot be worked out: {error}") from error
+        trained = [c for c in constants if c.trainable]
+        found = iter(results)
+        return [
+            _made(node, np.asarray(next(found)), output, trained) if output else None
+            for output in node.outputs
+        ]
+
+
+def _made(node: Node, array: NDArray[Any], output: str, trained: Sequence[Constant]) -> Constant:
+    if node.type == "Constant":
+        return Constant(array, output, is_trained(array))
+    if len({c.name for c in trained}) == 1:
+        return Constant(array, trained[0].name, array.dtype.kind == "f")
+    return Constant(array, output, bool(trained) and array.dtype.kind == "f")
+
+
+def _reads(proto: Any) -> set[str]:
+    """Names that a node, and the graphs in it, read from outside."""
+    found = {name for name in proto.input if name}
+    for attribute in proto.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            own = {name for node in graph.node for name in node.output}
+            own |= {tensor.name for tensor in graph.initializer}
+            inner: set[str] = {o.name for o in graph.output}
+            for node in graph.node:
+                inner |= _reads(node)
+            found |= inner - own
+    return found
+
+
+# Integers worked out of shapes: object arrays in, an object array out
+
+Array = NDArray[Any]
+
+
+def _at(array: Array | None, default: int = 0) -> int:
+    return default if array is None else int(array.reshape(-1)[0])
+
+
+def _sliced(
+    node: Node,
+    x: Array,
+    starts: Array,
+    ends: Array,
+    axes: Array | None = None,
+    steps: Array | None = None,
+) -> Array:
+    begin, end, step = _at(starts), _at(ends), _at(steps, 1)
+    return x[begin:end:step]
+
+
+def _gathered(node: Node, x: Array, indices: Array) -> Array:
+    return np.asarray(np.take(x, indices.astype(np.int64)), dtype=object)
+
+
+def _concatenated(node: Node, *xs: Array) -> Array:
+    return np.concatenate([np.atleast_1d(x) for x in xs])
+
+
+def _cast(node: Node, x: Array) -> Array:
+    from onnx import TensorProto
+
+    to = node.attributes["to"]
+    if to not in (TensorProto.INT64, TensorProto.INT32, "INT64", "INT32"):
+        raise Refusal("computes with the batch size")
+    return x
+
+
+def _equal(node: Node, a: Array, b: Array) -> Array:
+    def same(x: Any, y: Any) -> bool:
+        if isinstance(x, Batch) != isinstance(y, Batch) and (
+            int(y if isinstance(x, Batch) else x) > 0
+        ):
+            raise Refusal("compares the batch size with a number")
+        return bool(x == y)
+
+    return np.asarray(np.frompyfunc(same, 2, 1)(a, b), dtype=object)
+
+
+def _whole(node: Node, a: Array, b: Array) -> Array:
+    return np.asarray(a // b, dtype=object)
+
+
+def _chosen(node: Node, condition: Array, a: Array, b: Array) -> Array:
+    return np.asarray(np.where(condition.astype(bool), a, b), dtype=object)
+
+
+_INTEGER: dict[str, Callable[..., Array]] = {
+    "Slice": _sliced,
+    "Gather": _gathered,
+    "Concat": _concatenated,
+    "Cast": _cast,
+    "Div": _whole,
+    "Equal": _equal,
+    "Mul": lambda node, a, b: np.asarray(a * b, dtype=object),
+    "Add": lambda node, a, b: np.asarray(a + b, dtype=object),
+    "Sub": lambda node, a, b: np.asarray(a - b, dtype=object),
+    "Where": _chosen,
+    "Reshape": lambda node, x, shape: x.reshape([int(d) for d in shape.reshape(-1)]),
+    "Squeeze": lambda node, x, axes=None: x.reshape([d for d in x.shape if d != 1]),
+    "Unsqueeze": lambda node, x, axes: x.reshape((1,) * len(axes.reshape(-1)) + x.shape),
+    "ReduceProd": lambda node, x, axes=None: np.asarray(
+        np.prod(x, keepdims=node.integer("keepdims", 1) == 1), dtype=object
+    ),
+}
+
+Handler = Callable[..., Any]
+HANDLERS: dict[str, Handler] = {}
+
+
+def handles(*types: str) -> Callable[[Handler], Handler]:
+    """Registers a function as the translation of these operators."""
+
+    def register(function: Handler) -> Handler:
+        HANDLERS.update(dict.fromkeys(types, function))
+        return function
+
+    return register
+
+
+def constant_or(x: Operand | None, what: str, default: float) -> float:
+    """A constant number, or the default where the operand is absent."""
+    if x is None:
+        return default
+    number = x.scalar() if isinstance(x, Constant) else None
+    if number is None:
+        raise Refusal(f"the {what} must be one constant number")
+    return number
