@@ -285,19 +285,48 @@ Status Session::run_segment(FunctionKind kind, Frame* frame, size_t segment, con
   return Status::ok;
 }
 
+namespace {
+
+// Whether q lies outside [-bound, bound]; bound <= 2^62.
+inline bool is_outside(uint64_t q, uint64_t bound) { return q + bound > 2 * bound; }
+
+// The first of n numbers outside [-bound, bound], or n. One pass without branches where all are in.
+int64_t first_outside(const int64_t* q, int64_t n, uint64_t bound) {
+  bool any = false;
+  for (int64_t e = 0; e < n; ++e) any |= is_outside(static_cast<uint64_t>(q[e]), bound);
+  int64_t e = any ? 0 : n;
+  while (e < n && !is_outside(static_cast<uint64_t>(q[e]), bound)) ++e;
+  return e;
+}
+
+// Whether a, b or a + b lies outside. With both inside, |a + b| <= 2^63 leaves the bound before it
+// wraps.
+inline bool is_sum_outside(int64_t a, int64_t b, uint64_t bound) {
+  const uint64_t x = static_cast<uint64_t>(a), y = static_cast<uint64_t>(b);
+  return is_outside(x, bound) | is_outside(y, bound) | is_outside(x + y, bound);
+}
+
+int64_t first_sum_outside(const int64_t* a, const int64_t* b, int64_t n, uint64_t bound) {
+  bool any = false;
+  for (int64_t e = 0; e < n; ++e) any |= is_sum_outside(a[e], b[e], bound);
+  int64_t e = any ? 0 : n;
+  while (e < n && !is_sum_outside(a[e], b[e], bound)) ++e;
+  return e;
+}
+
+}  // namespace
+
 bool Session::check_totals(const int64_t* totals, uint32_t segments, Error* error) const {
   for (const TotalInfo& t : program_->totals) {
     if (t.segment >= segments) break;
-    for (int64_t e = 0; e < t.type.elements_per_example(); ++e) {
-      const int64_t q = totals[t.offset + static_cast<uint64_t>(e)];
-      const uint64_t magnitude =
-          q < 0 ? uint64_t{0} - static_cast<uint64_t>(q) : static_cast<uint64_t>(q);
-      if (magnitude <= t.type.bound) continue;
-      return error->fail(
-          Status::bad_input, "totals: element %llu must be at most %llu in size, received %lld",
-          static_cast<unsigned long long>(t.offset) + static_cast<unsigned long long>(e),
-          static_cast<unsigned long long>(t.type.bound), static_cast<long long>(q));
-    }
+    const int64_t* q = totals + t.offset;
+    const int64_t n = t.type.elements_per_example();
+    const int64_t bad = first_outside(q, n, t.type.bound);
+    if (bad == n) continue;
+    return error->fail(
+        Status::bad_input, "totals: element %llu must be at most %llu in size, received %lld",
+        static_cast<unsigned long long>(t.offset) + static_cast<unsigned long long>(bad),
+        static_cast<unsigned long long>(t.type.bound), static_cast<long long>(q[bad]));
   }
   return true;
 }
@@ -353,14 +382,13 @@ Status Session::run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Er
   for (size_t i = 0; i < reduce.size(); ++i) {
     const Tensor& part = frame->values[static_cast<size_t>(reduce[i])];
     const TotalInfo& total = program_->totals[t + i];
-    for (int64_t e = 0; e < part.elements; ++e) {
-      int64_t sum = sums[total.offset + static_cast<uint64_t>(e)];
-      if (add_within(&sum, part.as<int64_t>()[e], total.type.bound)) continue;
-      error->fail(Status::bad_input, "sums: %lld plus %lld leaves the bound of total %zu",
-                  static_cast<long long>(sum), static_cast<long long>(part.as<int64_t>()[e]),
-                  t + i);
-      return error->status;
-    }
+    const int64_t* sum = sums + total.offset;
+    const int64_t* more = part.as<int64_t>();
+    const int64_t bad = first_sum_outside(sum, more, part.elements, total.type.bound);
+    if (bad == part.elements) continue;
+    error->fail(Status::bad_input, "sums: %lld plus %lld leaves the bound of total %zu",
+                static_cast<long long>(sum[bad]), static_cast<long long>(more[bad]), t + i);
+    return error->status;
   }
   for (size_t i = 0; i < reduce.size(); ++i) {
     const Tensor& part = frame->values[static_cast<size_t>(reduce[i])];
