@@ -59,8 +59,8 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands: with the parameters and the optimizer's state, all that the next step
-    depends on."""
+    """Where a run stands: with the parameters, the optimizer's state, the data and the batch size,
+    all that the next step depends on."""
 
     seed: int
     step: int

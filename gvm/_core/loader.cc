@@ -362,7 +362,7 @@ class Loader {
     node.multiply_adds = check.multiply_adds;
     if (kind == kGrad || kind == kApply) {
       const uint32_t sites = static_cast<uint32_t>(op->sites);
-      if (p_->sites + sites >= kMaxSites) {
+      if (p_->sites + sites > kMaxSites) {
         return error_->fail(Status::bad_graph, "program: more than 2^24 rounding sites");
       }
       node.site = p_->sites;
