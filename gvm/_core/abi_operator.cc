@@ -162,7 +162,7 @@ int gvm_operator_run(uint16_t opcode, const gvm_attributes* attributes, const gv
     if (!infer_operator(opcode, attributes, input_types, input_count, batch->global, -1, &a,
                         &in_types, &out_types, &op, e))
       return;
-    if (uint64_t{site} + static_cast<uint64_t>(op->sites) >= gvm::kMaxSites) {
+    if (uint64_t{site} + static_cast<uint64_t>(op->sites) > gvm::kMaxSites) {
       e->fail(Status::bad_input, "site must be below 2^24, received %u", site);
       return;
     }
