@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -662,6 +663,19 @@ def test_bad_sources(tmp_path: Path) -> None:
         load_onnx(model("y = Relu (x)", "float[N,T,3] x"))
     with pytest.raises(ImportModelError, match="needs a batch axis"):
         load_onnx(model("y = Relu (x)", "float x"))
+
+
+def test_the_document_lists_every_operator() -> None:
+    import gvm.importers.tensorflow  # noqa: F401 (it registers operators)
+    from gvm.importers import onnx_nodes, tensorflow_nodes
+
+    text = (Path(__file__).parents[1] / "docs" / "importing.md").read_text()
+    lists = [p for p in text.split("\n\n") if re.fullmatch(r"(`\w+`,\s)+`\w+`\.", p)]
+    found = [set(re.findall(r"`(\w+)`", part)) for part in lists]
+    assert found == [
+        {*onnx_nodes.HANDLERS, *onnx_nodes.SAME},
+        {*tensorflow_nodes.HANDLERS, *tensorflow_nodes.PATTERNS},
+    ]
 
 
 # End to end
