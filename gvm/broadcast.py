@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gvm.operator import Case, Invalid
-from gvm.types import Type, i16
+from gvm.types import Type, i16, i32, i64
 
 _SHAPES: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
     ("scalar", (-1, 3), ()),
@@ -35,3 +35,10 @@ def broadcasting_invalid() -> Iterator[Invalid]:
     yield Invalid("sizes", (i16(0, 3), i16(0, 4)), {}, "bad_shape", "broadcast")
     yield Invalid("batch_and_size", (i16(0, -1, 3), i16(0, 4, 3)), {}, "bad_batch", "batch")
     yield Invalid("two_batches", (i16(0, -1, 1), i16(0, 1, -1)), {}, "bad_batch", "batch")
+
+
+def one_type_invalid() -> Iterator[Invalid]:
+    """Two operands that must have one narrow type."""
+    yield Invalid("types", (i16(0, 3), i32(0, 3)), {}, "bad_type", "i32")
+    yield Invalid("formats", (i16(0, 3), i16(1, 3)), {}, "bad_type", "fraction bits")
+    yield Invalid("exact", (i64(0, 3, bound=9),) * 2, {}, "bad_type", "i64")

@@ -196,6 +196,9 @@ class Chooser:
                 return (v,)
             operator = OPERATORS[node.op]
             kept = node.inputs if operator.same_format else (node.inputs[operator.keeps],)
+            kept = tuple(x for x in kept if self.graph.types[x].dtype != "bool")
+            if not kept:
+                return (v,)
             self._found[v] = tuple(dict.fromkeys(r for x in kept for r in self._roots(x)))
         return self._found[v]
 

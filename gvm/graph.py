@@ -175,7 +175,8 @@ class Builder:
         asked = [_stand_in(operator, i, t) for i, t in enumerate(given)] if real else given
         derived = infer(op, asked, complete, self.max_batch, len(self.nodes))
         if real:
-            derived = tuple(replace(t, dtype="real", fraction_bits=0, bound=0) for t in derived)
+            if operator.result != "discrete":
+                derived = tuple(replace(t, dtype="real", fraction_bits=0, bound=0) for t in derived)
         outputs = tuple(self._add(t) for t in derived)
         if name and outputs:
             self.names[outputs[0]] = name

@@ -200,9 +200,10 @@ class Operator(ABC):
     attributes: ClassVar[tuple[Attribute, ...]] = ()
     sites: ClassVar[int] = 0
     """Rounding sites that a node reserves."""
-    result: ClassVar[Literal["exact", "keeps", "rounds"]]
+    result: ClassVar[Literal["exact", "keeps", "rounds", "discrete"]]
     """exact: i64 results that quantisation converts; keeps: the type of input ``keeps``; rounds:
-    has dtype, fraction_bits, rounding."""
+    has dtype, fraction_bits, rounding; discrete: truth values (bool) or positions (i32), which
+    approximate nothing."""
     keeps: ClassVar[int] = 0
     same_format: ClassVar[bool] = False
     """All inputs must share one type (concat)."""

@@ -321,6 +321,8 @@ class _Quantizer:
     def _result(self, v: Value) -> Value:
         """What predict returns: the widest rounded form, or 32 bits of an exact one."""
         forms = self.rounded.get(v, {})
+        if "bool" in forms:
+            return forms["bool"]
         return (
             forms["i32"]
             if "i32" in forms
@@ -365,7 +367,8 @@ class _Quantizer:
         kept = node.inputs[operator.keeps]
         accepts = operator.input_spec(operator.keeps).accepts
         wanted = (
-            [t for t in self.demand.get(node.outputs[0], []) if t in accepts]
+            [t for t in (self.real.types[kept].dtype,) if t in accepts]
+            or [t for t in self.demand.get(node.outputs[0], []) if t in accepts]
             or [t for t in self.rounded.get(kept, {}) if t in accepts]
             or ["i16"]
         )
@@ -385,12 +388,17 @@ class _Quantizer:
                 self.rounded.setdefault(v, {})[dtype] = made
 
     def _same_format(self, node: Node, dtype: str) -> list[Value]:
-        """Operands of one type: those with more fraction bits are rounded to the least."""
-        read = [self._read(v, dtype) for v in node.inputs]
-        least = min(self.g.types[v].fraction_bits for v in read)
+        """Operands of one type: those with more fraction bits are rounded to the least. A condition
+        among them is what it is."""
+        types = [self.real.types[v].dtype for v in node.inputs]
+        read = [
+            self._read(v, "bool" if t == "bool" else dtype)
+            for v, t in zip(node.inputs, types, strict=True)
+        ]
+        least = min(self.g.types[v].fraction_bits for v in read if self.g.types[v].dtype == dtype)
         return [
             v
-            if self.g.types[v].fraction_bits == least
+            if self.g.types[v].fraction_bits == least or self.g.types[v].dtype != dtype
             else self.g.convert(v, dtype=DTYPES[dtype], fraction_bits=least, rounding=0)
             for v in read
         ]

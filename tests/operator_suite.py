@@ -67,9 +67,10 @@ def _painted(kind: str, index: Array, least: int, greatest: int, position: int) 
 
 
 def is_index(operator: type[Operator], position: int, type_: Type) -> bool:
-    """Whether an input is a label or a count: one wide type only, no fraction bits, no gradient."""
+    """Whether an input is a condition, a label or a count: one type only, no fraction bits, no
+    gradient."""
     only = operator.input_spec(position).accepts
-    return only in (("i32",), ("i64",)) and type_.fraction_bits == 0
+    return only in (("bool",), ("i32",), ("i64",)) and type_.fraction_bits == 0
 
 
 def roundings(operator: type[Operator], case: Case) -> Iterator[Attributes]:

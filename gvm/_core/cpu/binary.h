@@ -1,4 +1,4 @@
-// Exact functions of two broadcast operands with an i64 result.
+// Exact functions of two broadcast operands.
 #pragma once
 
 #include "cpu/strided.h"
@@ -6,8 +6,8 @@
 namespace gvm {
 
 // out[i] = f(a[i], b[i]) over a row; an operand whose step is 0 stays where it is.
-template <typename F, typename A, typename B>
-void binary_row(const F& f, const A* a, int64_t step_a, const B* b, int64_t step_b, int64_t* out,
+template <typename F, typename A, typename B, typename Out>
+void binary_row(const F& f, const A* a, int64_t step_a, const B* b, int64_t step_b, Out* out,
                 int64_t n) {
   if (step_a != 0 && step_b != 0) {
     GVM_INDEPENDENT
@@ -26,7 +26,7 @@ void binary_row(const F& f, const A* a, int64_t step_a, const B* b, int64_t step
 }
 
 // The innermost stride of a dense operand under broadcasting is 0 or 1.
-template <typename F, typename A, typename B>
+template <typename Out, typename F, typename A, typename B>
 void binary(const Call& call, const F& f, const A* a, const B* b) {
   const Tensor& out = call.out[0];
   const auto strides_a = broadcast_strides(call.in[0], out.type.rank);
@@ -39,7 +39,7 @@ void binary(const Call& call, const F& f, const A* a, const B* b) {
   for_ranges(call, out.elements, kGrain, [&](int64_t begin, int64_t end) {
     for_rows(nest, begin, end, [&](int64_t element, const int64_t* offsets, int64_t count) {
       binary_row(f, a + offsets[0], nest.inner_stride(0), b + offsets[1], nest.inner_stride(1),
-                 out.as<int64_t>() + element, count);
+                 out.as<Out>() + element, count);
     });
   });
 }
@@ -63,7 +63,7 @@ inline Status run_sum(const Call& call, bool negative) {
                           std::min(f - b.type.fraction_bits, 63), negative};
   with_integer(a.type.dtype, [&](auto zero_a) {
     with_integer(b.type.dtype, [&](auto zero_b) {
-      binary(call, sum, a.as<decltype(zero_a)>(), b.as<decltype(zero_b)>());
+      binary<int64_t>(call, sum, a.as<decltype(zero_a)>(), b.as<decltype(zero_b)>());
     });
   });
   return Status::ok;

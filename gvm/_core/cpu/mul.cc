@@ -12,7 +12,7 @@ Status run(const Call& call) {
   const Tensor &a = call.in[0], &b = call.in[1];
   with_narrow(a.type.dtype, [&](auto zero_a) {
     with_narrow(b.type.dtype, [&](auto zero_b) {
-      binary(call, Product{}, a.as<decltype(zero_a)>(), b.as<decltype(zero_b)>());
+      binary<int64_t>(call, Product{}, a.as<decltype(zero_a)>(), b.as<decltype(zero_b)>());
     });
   });
   return Status::ok;

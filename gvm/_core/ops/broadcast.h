@@ -56,6 +56,30 @@ inline bool infer_sum(Check& check) {
   return check.set_exact(0, dims, f, bound, a.partial);
 }
 
+// A result that is one of two operands, element by element: both have one type, shapes broadcast.
+inline bool infer_choice(Check& check, int first, int second) {
+  const Type &a = check.in[static_cast<size_t>(first)], &b = check.in[static_cast<size_t>(second)];
+  if (!check.require_not_partial() || !check.require_dtype(first, {DType::i16, DType::i32}) ||
+      !check.require_dtype(second, {a.dtype})) {
+    return false;
+  }
+  if (a.fraction_bits != b.fraction_bits) {
+    return check.fail(Status::bad_type, "input %d must have %d fraction bits, received %d", second,
+                      a.fraction_bits, b.fraction_bits);
+  }
+  std::vector<int64_t> dims;
+  if (!broadcast_shapes(check, check.dims(first), check.dims(second), &dims)) return false;
+  check.out[0] = make_type(a.dtype, a.fraction_bits, dims);
+  check.out[0].bound = std::max(a.bound, b.bound);
+  return true;
+}
+
+// A result of truth values.
+inline bool set_boolean(Check& check, const std::vector<int64_t>& dims) {
+  check.out[0] = make_type(DType::boolean, 0, dims);
+  return true;
+}
+
 // convert_grad and relu_grad: the type of input 1, masked by input 0 of the same shape.
 inline bool infer_masked(Check& check) {
   if (!check.require_not_partial() || !check.require_dtype(0, {DType::i16, DType::i32}) ||

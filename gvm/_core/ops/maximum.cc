@@ -1,0 +1,7 @@
+#include "ops/broadcast.h"
+
+namespace gvm {
+
+bool infer_maximum(Check& check) { return infer_choice(check, 0, 1); }
+
+}  // namespace gvm
