@@ -1,4 +1,4 @@
-"""Comparisons and conditions inside whole models."""
+"""Comparisons, conditions, rows of tables and positions inside whole models."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gvm import _core
+from gvm.errors import ProgramError
 from gvm.graph import Builder, Graph, Value, evaluate_real
 from gvm.model import Model
+from gvm.ops import OPERATORS
 from gvm.optimizers import SGD
+from gvm.types import i16, i32
 
 EXAMPLES = 96
+WHERE = {"local": 3, "offset": 0, "batch": 3, "seed": 0, "step": 0, "site": 0}
+WHERE |= {"level": 0, "threads": 1}
 
 
 def normal(*shape: int, seed: int = 0) -> NDArray[Any]:
@@ -56,7 +62,23 @@ def test_choices_are_near_real_and_train(make: Any) -> None:
     assert float(model.evaluate(x, y)) < 0.8 * before
 
 
-def test_truths_are_results() -> None:
+def test_positions_and_truths_are_results() -> None:
+    graph, model = model_of(lambda g, x: g.argmax(x, axis=1), None)
     x = normal(EXAMPLES, 6, seed=8)
+    assert model.run(x).tolist() == x.argmax(axis=1).tolist()
     _, model = model_of(lambda g, x: g.compare(x, g.relu(x), relation=0), None)
     assert model.run(x).tolist() == (x >= 0).tolist()
+
+
+@pytest.mark.parametrize("index", [-1, 5])
+@pytest.mark.parametrize("op", ["gather", "gather_grad"])
+def test_an_index_outside_the_table_is_refused(op: str, index: int) -> None:
+    operator = OPERATORS[op]
+    table = (i16(0, 5, 2), np.zeros((5, 2), np.int16))
+    delta = (i16(0, -1, 2), np.zeros((3, 2), np.int16))
+    indices = (i32(0, -1), np.array([0, index, 4], np.int32))
+    given = [table if op == "gather" else delta, indices]
+    attributes = [] if op == "gather" else [5]
+    with pytest.raises(ProgramError, match=rf"{op}: index must be in \[0, 5\), received") as caught:
+        _core.run_operator(operator.opcode, attributes, given, **WHERE)
+    assert caught.value.name == "bad_input"
