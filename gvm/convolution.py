@@ -121,8 +121,8 @@ def _grouped(array: Array, groups: int) -> Array:
 
 def _by_group(x: Array, w: Array, groups: int) -> Array:
     """[N, H, W, groups * I] by [I, groups * O] to [N, H, W, groups * O], each group by itself."""
-    if groups == 1:
-        return np.asarray(x @ w)
+    if groups == 1:  # as one product, much faster than one for each row of pixels
+        return np.asarray(x.reshape(-1, x.shape[3]) @ w).reshape(*x.shape[:3], w.shape[1])
     made = np.einsum("nhwgi,igo->nhwgo", _grouped(x, groups), _grouped(w, groups))
     return np.asarray(made.reshape(*x.shape[:3], w.shape[-1]))
 

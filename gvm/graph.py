@@ -110,9 +110,12 @@ def infer(
 
 class Builder:
     """Adds nodes to a growing graph. ``g.matmul(a, b, transpose_b=1)`` adds a node and returns its
-    output value."""
+    output value.
 
-    def __init__(self, base: Graph | None = None, max_batch: int = 1 << 20) -> None:
+    ``max_batch``: the examples for which bounds are judged here; a program is judged for its own.
+    """
+
+    def __init__(self, base: Graph | None = None, max_batch: int = 1 << 12) -> None:
         self.types: list[Type] = list(base.types) if base else []
         self.nodes: list[Node] = list(base.nodes) if base else []
         self.inputs: list[Value] = list(base.inputs) if base else []

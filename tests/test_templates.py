@@ -136,6 +136,11 @@ def test_large_images_take_the_large_stem() -> None:
     assert model.run(np.zeros((2, 64, 70, 3))).shape == (2, 5)
 
 
+def test_large_images_have_gradients_of_known_bounds() -> None:
+    model = gvm.templates.resnet(18, (224, 224, 3), 5, width=2, formats="<8,8>")
+    assert model.train_id
+
+
 def test_seeds_differ_and_formats_are_the_users() -> None:
     one, other = (gvm.templates.mlp((4, 3, 2), seed=s, formats="<8,8>") for s in (1, 2))
     assert one.graph_id == other.graph_id

@@ -18,7 +18,7 @@ from gvm.tensors import Array
 
 INPUT_SITE = SITE_LIMIT - 1
 """The draws of calibration inputs; parameters count from 0."""
-DRAWN_EXAMPLES, DRAWN_ELEMENTS = 64, 1 << 20
+DRAWN_EXAMPLES, DRAWN_ELEMENTS = 64, 1 << 15
 """Calibration inputs are drawn up to these limits."""
 SMALL_IMAGE = 64
 """Images with a shorter side keep their size in the first layer."""
