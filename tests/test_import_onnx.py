@@ -452,6 +452,42 @@ def test_shape_arithmetic() -> None:
     check(made)
 
 
+def test_batch_merged_with_heads() -> None:
+    """Attention as PyTorch writes it: the steps come first, heads are merged with the batch."""
+    body = """
+      s = Shape (x)  n = Gather (s, zero)  rows = Mul (n, two)  r = Unsqueeze (rows, axis)
+      first = Unsqueeze (n, axis)
+      t = Transpose <perm = [1, 0, 2]> (x)
+      target = Concat <axis = 0> (five, r, three)
+      h = Reshape (t, target)
+      q = Transpose <perm = [1, 0, 2]> (h)
+      k = Transpose <perm = [1, 2, 0]> (h)
+      p = MatMul (q, k)
+      a = Softmax <axis = -1> (p)
+      v = MatMul (a, q)
+      o = Transpose <perm = [1, 0, 2]> (v)
+      back = Concat <axis = 0> (five, first, six)
+      m = Reshape (o, back)
+      w = ReduceMean (m, over)
+      y = Transpose <perm = [1, 0, 2]> (m)
+    """
+    graph = check(
+        model(
+            body,
+            SERIES,
+            outputs=("y", "w"),
+            zero=np.int64(0),
+            two=np.int64(2),
+            axis=integers(0),
+            five=integers(5),
+            three=integers(3),
+            six=integers(6),
+            over=integers(0, 2),
+        )
+    )
+    assert operators(graph).count("softmax") == 1
+
+
 # Old operator sets
 
 
@@ -733,6 +769,55 @@ def test_command_line(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     expected = ReferenceEvaluator(classifier()).run(None, {"x": x})[0]
     assert np.abs(gvm.load(tmp_path / "m.dmodel").run(x) - expected).max() < 2e-3
+
+
+LIGHT = {
+    "densenet121": 121,
+    "inception_v1": 57,
+    "inception_v2": 69,
+    "resnet50": 53,
+    "shufflenet": 49,
+    "squeezenet": 26,
+}
+"""Networks that the onnx package ships, with their numbers of convolutions."""
+
+
+def with_random_weights(name: str) -> Any:
+    """A network whose weights, all equal in the file, are drawn anew."""
+    folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    source = onnx.load(folder / f"light_{name}.onnx")
+    known = {t.name: numpy_helper.to_array(t) for t in source.graph.initializer}
+    variances = {n.input[4] for n in source.graph.node if n.op_type == "BatchNormalization"}
+    rng, kept = np.random.default_rng(5), []
+    for node in source.graph.node:
+        if node.op_type != "ConstantOfShape" or node.input[0] not in known:
+            kept.append(node)
+            continue
+        shape = tuple(known[node.input[0]])
+        drawn = rng.normal(0.1, 1.0, shape) * np.sqrt(2 / max(1, np.prod(shape[1:])))
+        array = rng.uniform(0.5, 1.5, shape) if node.output[0] in variances else drawn
+        source.graph.initializer.append(
+            numpy_helper.from_array(array.astype(np.float32), node.output[0])
+        )
+    del source.graph.node[:]
+    source.graph.node.extend(kept)
+    return source
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_networks_of_the_onnx_package(name: str) -> None:
+    source = with_random_weights(name)
+    graph = load_onnx(source)
+    assert operators(graph).count("conv2d") == LIGHT[name]
+    if name != "shufflenet":  # which transposes to shuffle
+        assert operators(graph).count("transpose") <= 2
+    runtime = pytest.importorskip("onnxruntime")
+    (x,) = inputs_of(graph, batch=1)
+    session = runtime.InferenceSession(source.SerializeToString())
+    (expected,) = session.run(None, {session.get_inputs()[0].name: x})
+    (y,) = outputs_of(graph, [x])
+    assert y.shape == expected.shape
+    assert np.linalg.norm(y - expected) < 1e-4 * np.linalg.norm(expected)
 
 
 def test_mnist_of_the_first_operator_set() -> None:

@@ -21,7 +21,7 @@ def fitting(t: Shapes, x: Tensor, c: Operand) -> Constant:
     while shape and shape[0] == 1:
         shape.pop(0)
     batch = t.g.shape(x.value).index(-1)
-    inner = len(t.g.shape(x.value)) - max(batch + 1, x.merged)
+    inner = len(t.g.shape(x.value)) - (batch + x.merged)
     if len(shape) > inner:
         outer = shape[: len(shape) - inner]
         if x.merged > 1 or outer[-1] != 1 or len(shape) > len(t.dims(x)):

@@ -270,7 +270,12 @@ def _transpose(t: Translator, node: Node, x: Tensor) -> Tensor:
     order = node.integers("perm", list(reversed(range(rank))))
     if order == list(range(rank)):
         return x
-    return Tensor(t.low.transpose(t.whole(x), order))
+    shape = t.g.shape(x.value)
+    batch = shape.index(-1)
+    axes = [[i] for i in range(len(shape))]
+    groups = [*axes[:batch], sum(axes[batch : batch + x.merged], []), *axes[batch + x.merged :]]
+    whole = [i for axis in order for i in groups[axis]]
+    return Tensor(t.low.transpose(x.value, whole), x.merged)
 
 
 @handles("Concat")

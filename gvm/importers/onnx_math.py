@@ -25,7 +25,7 @@ from gvm.importers.arithmetic import (
 )
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_nodes import HANDLERS, Handler, Node, Translator, constant_or, handles
-from gvm.importers.shapes import Operand, Tensor, must_be_constant
+from gvm.importers.shapes import Batch, Operand, Tensor, must_be_constant
 
 # Arithmetic
 
@@ -225,7 +225,7 @@ def _over_last(t: Translator, node: Node, x: Tensor, make: Callable[[Value], Val
     at = axis % rank
     dims = t.dims(x)
     tail = dims[at + 1 :]
-    if at == 0:
+    if isinstance(dims[at], Batch):
         raise Refusal("works over the batch; nearest supported form: the same over another axis")
     if all(d == 1 for d in tail) and at < rank - 1 or (node.version < 13 and at < rank - 1):
         flat = t.reshape(x, [*dims[:at], math.prod(dims[at:])])
@@ -287,10 +287,9 @@ def _gemm(t: Translator, node: Node, a: Operand, b: Operand, c: Operand | None =
 @handles("MatMul")
 def _matmul(t: Translator, node: Node, a: Operand, b: Operand) -> Tensor:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        left, right = t.whole(a), t.whole(b)
-        if len(t.g.shape(left)) != len(t.g.shape(right)):
+        if t.rank(a) != t.rank(b) or a.merged != b.merged:
             raise Refusal("both factors depend on the input; nearest supported form: equal ranks")
-        return Tensor(t.g.matmul(left, right, name=node.name))
+        return Tensor(t.g.matmul(a.value, b.value, name=node.name), a.merged)
     if isinstance(a, Tensor):
         weight = must_be_constant(b, "weight")
         data = weight.data
@@ -364,8 +363,8 @@ def _layer_norm(
     value = t.whole(x)
     rank = len(t.g.shape(value))
     first = node.integer("axis", -1) % rank
-    if first == 0:
-        raise Refusal("normalises over the batch; nearest supported form: an axis >= 1")
+    if t.g.shape(value).index(-1) >= first:
+        raise Refusal("normalises over the batch; nearest supported form: the axes behind it")
     made = _standardised(
         t,
         value,

@@ -48,7 +48,7 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value of the graph; its first ``merged`` axes are the first axis of the source's tensor."""
+    """A value of the graph; ``merged`` axes from the batch on are one of the source's."""
 
     value: Value
     merged: int = 1
@@ -73,11 +73,10 @@ class Shapes:
 
     def dims(self, x: Tensor) -> list[Any]:
         """The source's shape of a tensor."""
-        shape: list[Any] = [Batch(1) if d == -1 else d for d in self.g.shape(x.value)]
-        first: Any = 1
-        for d in shape[: x.merged]:
-            first = first * d
-        return [first, *shape[x.merged :]]
+        shape: list[Any] = list(self.g.shape(x.value))
+        at = shape.index(-1)
+        batch = Batch(math.prod(shape[at + 1 : at + x.merged]))
+        return [*shape[:at], batch, *shape[at + x.merged :]]
 
     def shape_of(self, kind: str, x: Operand) -> Operand:
         dims = self.dims(x) if isinstance(x, Tensor) else list(x.data.shape)
@@ -105,17 +104,18 @@ class Shapes:
             raise Refusal(
                 f"reshapes {text_of(self.dims(x))} to {text_of(target)}: the sizes differ"
             )
-        if math.prod(before) != math.prod(source[:axis]) or (before and times > 1):
+        if math.prod(before) != math.prod(source[:axis]):
             raise Refusal(
                 f"reshapes {text_of(self.dims(x))} to {text_of(target)}: "
                 "the batch must stay an axis of its own"
             )
         if times == 1:
             return Tensor(self.low.reshape(x.value, [*before, -1, *rest]))
-        kept = source[: len(source) - len(rest)]
-        if axis == 0 and tuple(source[len(kept) :]) == tuple(rest) and math.prod(kept[1:]) == times:
+        kept = source[axis : len(source) - len(rest)]
+        same = source[:axis] == tuple(before) and source[axis + len(kept) :] == tuple(rest)
+        if same and math.prod(kept[1:]) == times:
             return Tensor(x.value, len(kept))
-        return Tensor(self.low.reshape(x.value, [-1, times, *rest]), 2)
+        return Tensor(self.low.reshape(x.value, [*before, -1, times, *rest]), 2)
 
     def _with_batch(self, wanted: list[Any], total: int) -> list[Any]:
         free = [i for i, d in enumerate(wanted) if not isinstance(d, Batch) and d == -1]
@@ -158,12 +158,12 @@ class Shapes:
         """Axes to reduce over, none of them the batch, as axes of the value."""
         rank = len(self.dims(x))
         found = sorted({int(a) % rank for a in integers_of(given)})
-        out = tuple(a + x.merged - 1 for a in found)
-        if any(a == 0 and x.merged > 1 for a in found) or self.g.shape(x.value).index(-1) in out:
+        batch = self.g.shape(x.value).index(-1)
+        if batch in found:
             raise Refusal(
                 "reduces over the batch; nearest supported form: the same over the other axes"
             )
-        return out
+        return tuple(a if a < batch else a + x.merged - 1 for a in found)
 
 
 def text_of(dims: Sequence[Any]) -> str:
