@@ -220,3 +220,25 @@ def test_formats_files_are_checked(tmp_path: Path, text: str, message: str) -> N
     (tmp_path / "formats.json").write_text(text)
     with pytest.raises(gvm.ImportModelError, match=message):
         gvm.Formats.read(tmp_path / "formats.json")
+
+
+def test_import_takes_a_file_of_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keras = pytest.importorskip("keras")
+    pytest.importorskip("tensorflow")
+    source = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="d")], name="m")
+    source.save(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", np.ones((4, 3)))
+    file = tmp_path / "formats.json"
+    common = ("import", tmp_path / "m.keras", "-o", tmp_path / "m.dmodel")
+    common += ("--calibration", tmp_path / "x.npy", "--formats", file)
+    file.write_text('{"d/kernel": 7}')
+    status, _, err = call(capsys, *common)
+    assert status == 0, err
+    kernel = gvm.load(tmp_path / "m.dmodel").parameter_arrays()["d/kernel"]
+    assert kernel.fraction_bits == 7
+    file.write_text('{"d/kernle": 7}')
+    status, _, err = call(capsys, *common)
+    assert status == 2 and "(nearest: 'd/kernel'" in err
+    file.unlink()
+    status, _, err = call(capsys, *common)
+    assert status == 2 and err.count("formats.json") == 1 and "Traceback" not in err

@@ -137,6 +137,15 @@ def test_a_loaded_model_needs_its_source(tmp_path: Path) -> None:
     agrees(imported, imported.to_keras(), x)
 
 
+def test_a_sequential_may_be_saved_in_between(tmp_path: Path) -> None:
+    """Its variables are named after it before, and not after."""
+    source, x = MODELS["dense"](), data((5,))
+    source.save(tmp_path / "m.keras")
+    for given, other in ((source, tmp_path / "m.keras"), (tmp_path / "m.keras", source)):
+        model = gvm.from_tensorflow(given, x, progress=False)
+        agrees(model, model.to_keras(other), x)
+
+
 def test_other_sources_are_refused(tmp_path: Path) -> None:
     x = data((5,))
     model = gvm.from_tensorflow(MODELS["dense"](), x, progress=False)

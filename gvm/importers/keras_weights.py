@@ -42,6 +42,7 @@ def with_weights(source: Any, parameters: Mapping[str, Array]) -> Any:
         made = keras.models.clone_model(model)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         raise GvmError(f"{description} cannot be cloned: {error}") from None
+    parameters = _aligned(parameters, _paths(model))
     copy = _Copy(made, _Writing(model, parameters, description).variables, description)
     wrong = copy.differing(parameters)
     if wrong:
@@ -78,6 +79,18 @@ def _path(variable: Any) -> str:
 
 def _paths(model: Any) -> list[str]:
     return [_path(w) for w in model.weights]
+
+
+def _aligned(parameters: Mapping[str, Array], paths: list[str]) -> Mapping[str, Array]:
+    """The parameters under the names that the model's variables have: Sequential puts its own name
+    before them until it has been saved and loaded."""
+    if not set(paths) & set(parameters):
+        longer = {path.partition("/")[2]: path for path in paths}
+        shorter = {name: name.partition("/")[2] for name in parameters}
+        for names in (longer, shorter):
+            if set(paths) & {names.get(n) for n in parameters}:
+                return {names[n] if names.get(n) in paths else n: a for n, a in parameters.items()}
+    return parameters
 
 
 def _layers(model: Any) -> Iterator[Any]:
