@@ -132,7 +132,7 @@ class Chooser:
             if _is_product(node):
                 self._keep_within_bounds(node)
         for v in graph.inputs:
-            if self._fixed(v, "i16") is None:
+            if graph.types[v].dtype == "real" and self._fixed(v, "i16") is None:
                 self._check_input(v)
 
     # -- what quantisation asks

@@ -383,7 +383,7 @@ class Model:
             raise ProgramError(f"{what}s: expected {len(types)}, received {len(arrays)}")
         classes = section == LABELS and self.program.classifies
         made = [
-            quantize_array(a, t, f"{what} {i}", classes)
+            quantize_array(a, t, f"{what} {i}", classes or (t.dtype, t.fraction_bits) == ("i32", 0))
             for i, (a, t) in enumerate(zip(arrays, types, strict=True))
         ]
         if section == LABELS:

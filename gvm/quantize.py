@@ -176,8 +176,11 @@ class _Quantizer:
 
     def run(self) -> Quantized:
         for v in self.real.inputs:
-            bits = self.chosen.i16(v)
-            self.rounded[v] = {"i16": self.g.input(self._name(v), self._shape(v), "i16", bits)}
+            if self.real.types[v].dtype == "real":
+                dtype, bits = "i16", self.chosen.i16(v)
+            else:
+                dtype, bits = self.real.types[v].dtype, 0
+            self.rounded[v] = {dtype: self.g.input(self._name(v), self._shape(v), dtype, bits)}
         for v in self.real.labels:
             bits = self.chosen.i32(v) if self.real.types[v].dtype == "real" else 0
             self.rounded[v] = {"i32": self.g.label(self._name(v), self._shape(v), "i32", bits)}

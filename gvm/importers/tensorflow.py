@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gvm.errors import ImportModelError
-from gvm.importers import tensorflow_layout, tensorflow_math  # noqa: F401 (they register operators)
+from gvm.importers import (  # noqa: F401 (they register operators)
+    tensorflow_choices,
+    tensorflow_layout,
+    tensorflow_math,
+)
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
 from gvm.importers.tensorflow_nodes import translate

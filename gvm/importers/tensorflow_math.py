@@ -150,7 +150,14 @@ HANDLERS.update(
 
 @handles("Cast")
 def _cast_value(t: Translator, op: Any, x: Operand) -> Operand:
-    if not op.outputs[0].dtype.is_floating:
+    assert isinstance(x, Tensor)
+    given, wanted = t.g.types[x.value].dtype, op.outputs[0].dtype
+    if given == "bool" and wanted.is_floating:
+        one, zero = (t.low.number(v, f"{op.name}/{v:g}") for v in (1.0, 0.0))
+        return Tensor(t.g.select(x.value, one, zero, name=op.name), x.merged)
+    if given == "i32" and wanted.is_integer:
+        return x
+    if not wanted.is_floating:
         raise Refusal(
             f"casts values to {op.outputs[0].dtype.name}; nearest supported form: floating point"
         )

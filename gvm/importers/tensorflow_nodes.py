@@ -62,8 +62,7 @@ _NO_TRANSLATION = (
     "no translation; nearest supported form: MatMul, Conv2D, pooling, arithmetic and activations"
 )
 HINTS = {
-    "GatherV2": "nearest supported form: a one-hot input and MatMul",
-    "ResourceGather": "nearest supported form: a one-hot input and MatMul",
+    "GatherV2": "nearest supported form: Embedding of an integer input, or one-hot and MatMul",
     "MirrorPad": "nearest supported form: Pad",
     "Conv2DBackpropInput": "nearest supported form: up-sampling and Conv2D",
     "Conv3D": "nearest supported form: Conv2D",
@@ -71,7 +70,6 @@ HINTS = {
     "AvgPool3D": "nearest supported form: AvgPool",
     "LRN": "nearest supported form: batch normalisation",
     "LogSoftmax": "nearest supported form: Softmax, or logits and the loss softmax_cross_entropy",
-    "ArgMax": "nearest supported form: the logits themselves",
     "While": "nearest supported form: an unrolled loop",
     "StatelessWhile": "nearest supported form: an unrolled loop",
     "If": "nearest supported form: one branch, chosen before import",
@@ -134,7 +132,8 @@ class Translator(Shapes):
                 f"known, received {tensor.shape}"
             )
         self.stored_batch = self.stored_batch or first
-        self.done[tensor.name] = Tensor(self.g.input(tensor.op.name, (-1, *rest)))
+        dtype = "i32" if _only_names_rows(tensor) else "real"
+        self.done[tensor.name] = Tensor(self.g.input(tensor.op.name, (-1, *rest), dtype))
 
     # Walking
 
@@ -222,6 +221,37 @@ class Translator(Shapes):
 
 
 # Plain helpers
+
+
+def _only_names_rows(tensor: Any) -> bool:
+    """Whether an integer tensor is read as the row numbers of tables and as nothing else."""
+    if not tensor.dtype.is_integer:
+        return False
+    readers = tensor.consumers()
+    return bool(readers) and all(_names_rows(tensor, op) for op in readers)
+
+
+def _names_rows(tensor: Any, op: Any) -> bool:
+    if op.type in ("GatherV2", "ResourceGather"):
+        return bool(op.inputs[1].name == tensor.name)
+    (made,) = op.outputs
+    if op.type in ("Less", "AddV2"):
+        return all(from_the_end(r.outputs[0], tensor) for r in made.consumers())
+    passes = op.type in ("Identity", "Cast") or from_the_end(made, tensor)
+    return passes and _only_names_rows(made)
+
+
+def from_the_end(tensor: Any, index: Any) -> bool:
+    """Whether this is an index that counts from the end where it is negative: Keras's wrap."""
+    op = tensor.op
+    if op.type != "SelectV2" or op.inputs[2].name != index.name:
+        return False
+    condition, added = op.inputs[0].op, op.inputs[1].op
+    return bool(
+        condition.type == "Less"
+        and added.type == "AddV2"
+        and condition.inputs[0].name == added.inputs[0].name == index.name
+    )
 
 
 def behind(tensor: Any) -> Any:

@@ -52,7 +52,8 @@ class _Pass:
 
     def run(self) -> Graph:
         for v in self.graph.inputs:
-            made = self.g.input(self.graph.names.get(v, ""), self.graph.types[v].shape)
+            given = self.graph.types[v]
+            made = self.g.input(self.graph.names.get(v, ""), given.shape, given.dtype)
             self.found[v] = _Turned(made)
         for node in self.graph.nodes:
             self.found[node.outputs[0]] = self._node(node)
