@@ -1,4 +1,4 @@
-"""ONNX's windows, reductions and changes of shape. Images are [N, C, H, W] there."""
+"""ONNX's windows and changes of shape. Images are [N, C, H, W] there."""
 
 from __future__ import annotations
 
@@ -171,50 +171,6 @@ def _global_pool(t: Translator, node: Node, x: Operand) -> Tensor:
     axes = range(2, len(t.g.shape(value)))
     make = t.low.mean if node.type == "GlobalAveragePool" else t.low.max
     return Tensor(make(value, axes, True))
-
-
-# Reductions
-
-
-@handles(
-    *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"),
-    *("ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"),
-)
-def _reduce(t: Translator, node: Node, x: Operand, axes: Operand | None = None) -> Tensor:
-    assert isinstance(x, Tensor)
-    if axes is None or (isinstance(axes, Constant) and axes.data.size == 0):
-        if node.integer("noop_with_empty_axes", 0):
-            return x
-        raise Refusal(
-            "reduces over the batch; nearest supported form: the same over the other axes"
-        )
-    over, keep = t.axes(x, axes), node.integer("keepdims", 1) == 1
-    value = x.value
-    low, g = t.low, t.g
-    match node.type:
-        case "ReduceSum":
-            value = low.sum(value, over, keep)
-        case "ReduceMean":
-            value = low.mean(value, over, keep)
-        case "ReduceMax":
-            value = low.max(value, over, keep)
-        case "ReduceMin":
-            value = low.negative(low.max(low.negative(value), over, keep))
-        case "ReduceL1":
-            size = g.add(g.relu(value), g.relu(low.negative(value)))
-            value = low.sum(int(size), over, keep)
-        case "ReduceLogSum":
-            value = low.unary("log", low.sum(value, over, keep))
-        case "ReduceLogSumExp":
-            most = low.max(value, over, True)
-            total = low.sum(low.unary("exp", int(g.sub(value, most))), over, keep)
-            most = most if keep else low.reshape(most, t.g.shape(total))
-            value = int(g.add(low.unary("log", total), most))
-        case _:
-            value = low.sum(int(g.mul(value, value)), over, keep)
-            if node.type == "ReduceL2":
-                value = low.unary("sqrt", value)
-    return Tensor(value, x.merged)
 
 
 # Shapes of values
@@ -457,8 +413,12 @@ def _space_to_depth(t: Translator, node: Node, x: Operand) -> Tensor:
     value, block = t.whole(x), node.integer("blocksize", 1)
     n, c, h, w = t.g.shape(value)
     split = t.low.reshape(value, [n, c, h // block, block, w // block, block])
-    turned = t.low.transpose(split, (0, 3, 5, 1, 2, 4))
+    blocks_first = node.attributes.get("mode", "DCR") == "DCR"
+    turned = t.low.transpose(split, (0, 3, 5, 1, 2, 4) if blocks_first else (0, 1, 3, 5, 2, 4))
     return Tensor(t.low.reshape(turned, [n, c * block**2, h // block, w // block]))
+
+
+_CENTRES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel")
 
 
 @handles("Resize", "Upsample")
@@ -466,24 +426,28 @@ def _resize(t: Translator, node: Node, x: Operand, *operands: Operand | None) ->
     value = t.whole(x)
     shape = t.g.shape(value)
     mode = node.attributes.get("mode", "nearest")
-    near = (
-        node.attributes.get("coordinate_transformation_mode", "half_pixel"),
-        node.attributes.get("nearest_mode", "round_prefer_floor"),
-    )
-    exact = near[0] in ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel") or near == (
-        "asymmetric",
-        "floor",
+    way = node.attributes.get("coordinate_transformation_mode", "half_pixel")
+    rounding = node.attributes.get("nearest_mode", "round_prefer_floor")
+    # By a whole factor these take each pixel so many times; others are shifted.
+    exact = (way in _CENTRES and rounding.startswith("round")) or (
+        way == "asymmetric" and rounding == "floor"
     )
     scales = operands[0] if len(operands) == 1 else operands[1] if len(operands) > 1 else None
     sizes = operands[2] if len(operands) > 2 else None
+    axes = [a % len(shape) for a in node.integers("axes", range(len(shape)))]
+    sides = [shape[a] for a in axes]
+    if node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise Refusal("keep_aspect_ratio_policy must be stretch")
     if "scales" in node.attributes:
         factors = [float(v) for v in node.attributes["scales"]]
     elif sizes is not None:
         wanted = objects_of(sizes).reshape(-1).tolist()
-        factors = [1.0 if d == -1 else int(v) / d for v, d in zip(wanted, shape, strict=True)]
+        factors = [1.0 if d == -1 else int(v) / d for v, d in zip(wanted, sides, strict=True)]
     else:
         data = must_be_constant(scales, "scales").data if scales is not None else np.ones(0)
         factors = [float(v) for v in data.reshape(-1)]
+    if len(factors) == len(axes):
+        factors = [factors[axes.index(i)] if i in axes else 1.0 for i in range(len(shape))]
     whole = len(factors) == len(shape) and all(f >= 1 and f.is_integer() for f in factors)
     if (
         mode != "nearest"

@@ -1,4 +1,4 @@
-"""ONNX's arithmetic, activations, products and normalisations."""
+"""ONNX's arithmetic, activations, products, normalisations and reductions."""
 
 from __future__ import annotations
 
@@ -203,15 +203,25 @@ def _prelu(t: Translator, node: Node, x: Operand, slope: Operand) -> Tensor:
     )
 
 
-@handles("Cast", "CastLike")
-def _cast(t: Translator, node: Node, x: Operand, like: Operand | None = None) -> Operand:
+@handles("Cast")
+def _cast(t: Translator, node: Node, x: Operand) -> Operand:
     from onnx import TensorProto
 
     to = node.attributes.get("to", TensorProto.FLOAT)
-    floats = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
     name = to if isinstance(to, str) else TensorProto.DataType.Name(int(to))
-    if name not in floats:
+    if name not in ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16"):
         raise Refusal(f"casts values to {name}; nearest supported form: floating point")
+    return x
+
+
+@handles("CastLike")
+def _cast_like(t: Translator, node: Node, x: Operand, like: Operand) -> Operand:
+    if not isinstance(like, Constant) or like.data.dtype not in (
+        np.float16,
+        np.float32,
+        np.float64,
+    ):
+        raise Refusal("the second operand must be a constant of floating point")
     return x
 
 
@@ -430,3 +440,47 @@ def _local_response(t: Translator, node: Node, x: Operand) -> Tensor:
         return int(t.g.mul(value, root))
 
     return per_channel(t, x, make)
+
+
+# Reductions
+
+
+@handles(
+    *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"),
+    *("ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"),
+)
+def _reduce(t: Translator, node: Node, x: Operand, axes: Operand | None = None) -> Tensor:
+    assert isinstance(x, Tensor)
+    if axes is None or (isinstance(axes, Constant) and axes.data.size == 0):
+        if node.integer("noop_with_empty_axes", 0):
+            return x
+        raise Refusal(
+            "reduces over the batch; nearest supported form: the same over the other axes"
+        )
+    over, keep = t.axes(x, axes), node.integer("keepdims", 1) == 1
+    value = x.value
+    low, g = t.low, t.g
+    match node.type:
+        case "ReduceSum":
+            value = low.sum(value, over, keep)
+        case "ReduceMean":
+            value = low.mean(value, over, keep)
+        case "ReduceMax":
+            value = low.max(value, over, keep)
+        case "ReduceMin":
+            value = low.negative(low.max(low.negative(value), over, keep))
+        case "ReduceL1":
+            size = g.add(g.relu(value), g.relu(low.negative(value)))
+            value = low.sum(int(size), over, keep)
+        case "ReduceLogSum":
+            value = low.unary("log", low.sum(value, over, keep))
+        case "ReduceLogSumExp":
+            most = low.max(value, over, True)
+            total = low.sum(low.unary("exp", int(g.sub(value, most))), over, keep)
+            most = most if keep else low.reshape(most, t.g.shape(total))
+            value = int(g.add(low.unary("log", total), most))
+        case _:
+            value = low.sum(int(g.mul(value, value)), over, keep)
+            if node.type == "ReduceL2":
+                value = low.unary("sqrt", value)
+    return Tensor(value, x.merged)

@@ -148,6 +148,9 @@ class Translator(Shapes):
                 raise Refusal(HINTS.get(node.type, _NO_TRANSLATION))
         except (Refusal, GvmError, ValueError) as error:
             self.problems.append(Problem(node.name, node.type, str(error)))
+        except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
+            rule = f"its operands or attributes do not fit the operator: {error!r}"
+            self.problems.append(Problem(node.name, node.type, rule))
         results = list(result) if isinstance(result, list) else [result]
         for i, name in enumerate(node.outputs):
             if i < len(results):
