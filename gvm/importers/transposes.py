@@ -66,8 +66,11 @@ class _Pass:
     # Values
 
     def _parameter(self, parameter: Parameter, data: NDArray[Any] | None = None) -> Value:
-        array = parameter.data if data is None else data
-        key = (parameter.value, array.shape, np.ascontiguousarray(array).tobytes())
+        if data is None or np.array_equal(data, parameter.data):
+            array, turned = parameter.data, b""
+        else:
+            array, turned = data, np.ascontiguousarray(data).tobytes()
+        key = (parameter.value, array.shape, turned)
         if key not in self._parameters:
             taken = {p.name for p in self.g.parameters}
             name, count = parameter.name, 0
