@@ -104,7 +104,7 @@ def maximum(t: Shapes, a: Operand, b: Operand) -> Tensor:
     """The greater of a and b."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.add(right, t.g.relu(t.g.sub(left, right))), merged)
+        return Tensor(t.g.maximum(left, right), merged)
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
     return Tensor(t.low.maximum(x.value, fitting(t, x, c)), x.merged)
@@ -114,7 +114,7 @@ def minimum(t: Shapes, a: Operand, b: Operand) -> Tensor:
     """The smaller of a and b."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.sub(right, t.g.relu(t.g.sub(right, left))), merged)
+        return Tensor(t.g.minimum(left, right), merged)
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
     return Tensor(t.low.minimum(x.value, fitting(t, x, c)), x.merged)
