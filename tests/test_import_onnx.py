@@ -696,6 +696,16 @@ def test_refusals(body: str, message: str) -> None:
         load_onnx(made)
 
 
+def test_damaged_attributes_are_listed() -> None:
+    made = model('y = Conv <auto_pad = "VALID"> (x, w)', w=random(5, 4, 3, 3))
+    made.graph.node[0].attribute[0].s = b"VALID\xb6"
+    with pytest.raises(UnsupportedModel, match="auto_pad must be"):
+        load_onnx(made)
+    made.graph.node[0].attribute[0].type = 0
+    with pytest.raises(UnsupportedModel, match=r"\(Conv\)"):
+        load_onnx(made)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_weights_must_be_finite(bad: float) -> None:
     w = np.ones((6, 3), np.float32)

@@ -103,7 +103,9 @@ def node_of(proto: Any, version: int) -> Node:
     attributes = {}
     for attribute in proto.attribute:
         value = helper.get_attribute_value(attribute)
-        attributes[attribute.name] = value.decode() if isinstance(value, bytes) else value
+        attributes[attribute.name] = (
+            value.decode(errors="replace") if isinstance(value, bytes) else value
+        )
     kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
     outputs = tuple(proto.output)
     name = proto.name or next((o for o in outputs if o), "")
@@ -136,7 +138,13 @@ class Translator(Shapes):
                 needed.update(_reads(proto))
         self.read |= needed
         for proto in reversed(kept):
-            self._run(node_of(proto, self.version))
+            try:
+                node = node_of(proto, self.version)
+            except ValueError as error:  # an attribute of a type that ONNX does not know
+                self.problems.append(Problem(proto.name, proto.op_type, str(error)))
+                self.done.update(dict.fromkeys(proto.output, POISON))
+                continue
+            self._run(node)
 
     def _run(self, node: Node) -> None:
         result: Any = POISON

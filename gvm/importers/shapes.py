@@ -107,7 +107,7 @@ class Shapes:
         if math.prod(before) != math.prod(source[:axis]):
             raise Refusal(
                 f"reshapes {text_of(self.dims(x))} to {text_of(target)}: "
-                "the batch must stay an axis of its own"
+                "the batch must stay an axis of its own or merge with those behind it"
             )
         if times == 1:
             return Tensor(self.low.reshape(x.value, [*before, -1, *rest]))
