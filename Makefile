@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
-CMAKE_ARGS ?=
+CORE_OPTIONS ?=
 DATA ?=
 EXTRAS ?= tensorflow,onnx,plot
 
@@ -58,7 +58,7 @@ demo: setup ## Train one model in every way there is; DATA=<folder> takes MNIST'
 
 .PHONY: core
 core: setup ## Build the C++ library and its tests in build/core and run them
-	cmake --preset core $(CMAKE_ARGS)
+	cmake --preset core $(CORE_OPTIONS)
 	cmake --build --preset core
 	ctest --preset core
 
