@@ -341,3 +341,45 @@ def images(max_batch: int = 4) -> Body:
     dense = apply.add("sgd", 2, 9, 6, **rate)
     body["apply"] = {"nodes": apply.take(), "outputs": [w, b, dense, 3, w + 1]}
     return body
+
+
+def choices(max_batch: int = 4) -> Body:
+    """Rows of a table by given and found numbers, comparisons, selections, their gradient."""
+    body = inference(max_batch)
+    body["inputs"] = [tensor("i16", 8, -1, 4, 3), tensor("i32", 0, -1, 2)]
+    body["labels"] = [tensor("i16", 8, -1, 4, 3)]
+    body["parameters"] = [tensor("i16", 8, 5, 3)]
+
+    def forward(f: Nodes, table: int) -> dict[str, int]:
+        v = {"best": f.add("argmax", 0, axis=2)}
+        v["found"] = f.add("gather", table, v["best"])
+        v["less"] = f.add("compare", 0, v["found"], relation=1)
+        most = f.add("maximum", f.add("select", v["less"], 0, v["found"]), 0)
+        least = f.add("minimum", most, v["found"])
+        v["both"] = f.add(
+            "logical", v["less"], f.add("compare", most, least, relation=2), function=1
+        )
+        v["y"] = f.add("mask", v["both"], least, value=1)
+        return v
+
+    predict = Nodes(3)
+    v = forward(predict, 2)
+    rows = predict.add("gather", 2, 1)
+    other = predict.add("logical", v["both"], function=3)
+    body["predict"] = {"nodes": predict.take(), "outputs": [rows, v["best"], v["y"], other]}
+    loss = Nodes(4)
+    each = loss.add("mean_squared_error", forward(loss, 3)["y"], 2)
+    total = loss.add("reduce_sum", each, axes=(0,))
+    outputs = [total, loss.add("example_count")]
+    body["loss"] = {"nodes": loss.take(), "outputs": outputs}
+    f = Nodes(4)
+    v = forward(f, 3)
+    delta = f.add("mean_squared_error_grad", v["y"], 2, dtype=1, fraction_bits=12, rounding=2)
+    of_table = f.add("gather_grad", f.add("mask", v["both"], delta, value=1), v["best"], size=5)
+    reduce = [of_table, f.add("example_count")]
+    body["grad"] = [{"nodes": f.take(), "reduce": reduce}]
+    body["state"] = []
+    apply = Nodes(3)
+    w = apply.add("sgd", 0, 1, 2, multiplier=26214, exponent=10)
+    body["apply"] = {"nodes": apply.take(), "outputs": [w]}
+    return body

@@ -303,7 +303,8 @@ int64_t first_outside(const int64_t* q, int64_t n, uint64_t bound) {
 // wraps.
 inline bool is_sum_outside(int64_t a, int64_t b, uint64_t bound) {
   const uint64_t x = static_cast<uint64_t>(a), y = static_cast<uint64_t>(b);
-  return is_outside(x, bound) | is_outside(y, bound) | is_outside(x + y, bound);
+  const int outside = is_outside(x, bound) + is_outside(y, bound) + is_outside(x + y, bound);
+  return outside != 0;
 }
 
 int64_t first_sum_outside(const int64_t* a, const int64_t* b, int64_t n, uint64_t bound) {

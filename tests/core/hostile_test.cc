@@ -512,7 +512,7 @@ void test_file(const Bytes& file) {
 int main(int argc, char** argv) {
   if (argc < 2) return 2;
   const uint64_t rounds = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1500;
-  for (const char* name : {"inference", "trained", "images"}) {
+  for (const char* name : {"inference", "trained", "images", "choices"}) {
     const Bytes file = read_file(std::string(argv[1]) + "/programs/" + name + ".dmodel");
     gvm_file parts;
     parts.struct_size = sizeof parts;

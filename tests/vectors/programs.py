@@ -20,6 +20,7 @@ BODIES = {
     "inference": hand_written.inference,
     "trained": hand_written.trained,
     "images": hand_written.images,
+    "choices": hand_written.choices,
 }
 BATCH, SEED, STEP = 4, 7, 3
 
