@@ -527,6 +527,7 @@ int main(int argc, char** argv) {
   std::printf("hostile_test: %llu refused, %llu loaded, %llu batches executed\n",
               static_cast<unsigned long long>(refused), static_cast<unsigned long long>(loaded),
               static_cast<unsigned long long>(executed));
-  check(loaded > rounds / 8, "hardly any damaged program loads: the damage is too coarse to test much");
+  check(loaded > rounds / 8,
+        "hardly any damaged program loads: the damage is too coarse to test much");
   return failures == 0 ? 0 : 1;
 }
