@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -231,6 +233,17 @@ def repeat(model: gvm.Model, data: Data, profile: str, epochs: int, program: Pat
     return rows
 
 
+def save(path: Path, table: Table) -> None:
+    """Writes the table as text, with where it was computed."""
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.environment import environment
+
+    recorder = Console(record=True, width=120, file=io.StringIO())
+    recorder.print(table)
+    about = json.dumps(environment("tensorflow-cpu", "keras"), indent=1)
+    path.write_text(f"{recorder.export_text()}\n{about}\n")
+
+
 def main() -> int:
     """Prints the table; 1 when a result differs."""
     parser = argparse.ArgumentParser(
@@ -242,6 +255,7 @@ def main() -> int:
     parser.add_argument(
         "--epochs", type=int, default=None, help="epochs of training; default 6, for MNIST 1"
     )
+    parser.add_argument("--save", type=Path, help="also write the table, with machine and commit")
     arguments = parser.parse_args()
     began = time.perf_counter()
     data = load_data(arguments.data)
@@ -292,6 +306,8 @@ def main() -> int:
     console.print(table)
     verdict = "[green]all equal, to the last bit[/]" if equal else "[red]DIFFERENT RESULTS[/]"
     console.print(f"{verdict}   ({time.perf_counter() - began:.0f} s)")
+    if arguments.save:
+        save(arguments.save, table)
     return 0 if equal else 1
 
 
