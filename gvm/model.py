@@ -381,11 +381,12 @@ class Model:
         types: list[Type] = [t for t, _, _ in self._native.tensors(section)]
         if len(arrays) != len(types):
             raise ProgramError(f"{what}s: expected {len(types)}, received {len(arrays)}")
-        classes = section == LABELS and self.program.classifies
-        made = [
-            quantize_array(a, t, f"{what} {i}", classes or (t.dtype, t.fraction_bits) == ("i32", 0))
-            for i, (a, t) in enumerate(zip(arrays, types, strict=True))
-        ]
+        # Labels are classes or targets as the loss says; inputs of this type are indices.
+        whole = [(t.dtype, t.fraction_bits) == ("i32", 0) for t in types]
+        if section == LABELS:
+            whole = [self.program.classifies]
+        named = [f"{what} {i}" for i in range(len(types))]
+        made = [quantize_array(*a) for a in zip(arrays, types, named, whole, strict=True)]
         if section == LABELS:
             check_range(arrays[0], types[0], what)
         for i, array in enumerate(made):
