@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gvm.errors import ImportModelError
 from gvm.graph import Builder, Graph, Node, Value
+from gvm.operator import Operator
 from gvm.ops import OPERATORS
 
 LOSSES = ("softmax_cross_entropy", "mean_squared_error")
@@ -82,6 +83,8 @@ def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict
         (output,) = node.outputs
         delta = _sum(g, deltas.pop(output))
         operator = OPERATORS[node.op]
+        if operator.gradient is Operator.gradient:
+            raise ImportModelError(f"{node.op}: has no gradient, but training needs it")
         if g.types[delta].partial and node.op not in OF_PARTIALS:
             raise ImportModelError(_not_a_sum(forward, node))
         if operator.result in ("exact", "rounds") and output not in seeds:
