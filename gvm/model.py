@@ -22,15 +22,12 @@ from gvm.info import read_info
 from gvm.loss import Loss
 from gvm.optimizers import SGD
 from gvm.program import (
-    CANNOT_TRAIN,
     MAX_BATCH,
     ParameterInfo,
     Program,
     compile_graph,
     decode,
     steps_of,
-    with_optimizer,
-    with_profile,
 )
 from gvm.progress import progress_bar
 from gvm.quantize import CALIBRATION_BATCH, calibrate, calibration_data, quantize
@@ -38,12 +35,12 @@ from gvm.tensors import (
     Array,
     IntegerTensor,
     check_range,
-    convert_parameters,
     pack_parameters,
     quantize_array,
     unpack,
 )
-from gvm.train import History, Plan, TrainingState, batches, train
+from gvm.train import History, TrainingState, batches
+from gvm.training_run import run_training
 from gvm.types import Type
 
 INPUTS, LABELS, PARAMETERS, STATE, OUTPUTS, TOTALS = range(6)
@@ -240,7 +237,7 @@ class Model:
         every batch size."""
         if self.program.loss is None:
             raise GvmError("the model has no loss: import it with loss=... to evaluate it")
-        inputs, targets = self._examples(x, labels, "evaluate")
+        inputs, targets = self.examples(x, labels, "evaluate")
         session = self.session(backend, threads)
         chunks = list(batches(len(inputs[0]), self._batch(batch_size)))
         sums = []
@@ -287,78 +284,31 @@ class Model:
         seed, optimizer, profile and rounding; else a run begins with these parameters.
         ``workers``, ``micro_batch``, ``backend`` and ``threads`` move no bit of the result.
         """
-        sizes = {"epochs": epochs, "batch_size": batch_size, "workers": workers}
-        sizes |= {} if micro_batch is None else {"micro_batch": micro_batch}
-        sizes |= {} if patience is None else {"patience": patience}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, received {value}")
-        if self.program.grad is None:
-            raise GvmError(CANNOT_TRAIN)
-        if seed is not None and not 0 <= seed < 2**64:
-            raise ValueError(f"seed must be in [0, 2^64), received {seed}")
-        if batch_size > self.program.max_batch:
-            most = self.program.max_batch
-            raise ValueError(f"batch_size must be at most {most}, received {batch_size}")
-        if patience is not None and validation is None:
-            raise ValueError("patience needs validation data")
-        inputs, targets = self._examples(x, labels, "train")
-        checked = None if validation is None else self._examples(*validation, "validation")
-        program, parameters, state, start = (
-            self._training_resumed(self.training, optimizer, profile, rounding, seed)
-            if resume and self.training is not None
-            else self._training_begun(optimizer, profile, rounding, seed or 0)
-        )
-        level = backend_level(backend)
-        plan = Plan(
-            epochs, batch_size, start.seed, workers, micro_batch, thread_count(threads), level
-        )
-        parameters, state, training, history = train(
+        return run_training(
             self,
-            program,
-            inputs,
-            targets,
-            parameters,
-            state,
-            start,
-            plan,
-            checked,
-            patience,
-            progress,
+            x,
+            labels,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            workers=workers,
+            validation=validation,
+            patience=patience,
+            profile=profile,
+            rounding=rounding,
+            resume=resume,
+            micro_batch=micro_batch,
+            backend=backend,
+            threads=threads,
+            progress=progress,
         )
+
+    def advance(
+        self, program: Program, parameters: bytes, state: bytes, training: TrainingState
+    ) -> None:
+        """Takes over what a run has come to."""
         self.__init__(program, parameters, state, training, self.info)  # type: ignore[misc]
-        return history
-
-    def _training_begun(
-        self, optimizer: SGD | None, profile: str | None, rounding: str | None, seed: int
-    ) -> tuple[Program, bytes, bytes, TrainingState]:
-        narrowed = with_profile(self.program, profile or self.program.profile)
-        rounded = narrowed.rounded(rounding or self.program.rounding)
-        program = with_optimizer(rounded, optimizer or SGD())
-        parameters = convert_parameters(
-            self.parameters, self._native.tensors(PARAMETERS), program.parameters
-        )
-        native = _core.Program(program.encode())
-        return program, parameters, bytes(native.info()["state_bytes"]), TrainingState(seed, 0, 0)
-
-    def _training_resumed(
-        self,
-        training: TrainingState,
-        optimizer: SGD | None,
-        profile: str | None,
-        rounding: str | None,
-        seed: int | None,
-    ) -> tuple[Program, bytes, bytes, TrainingState]:
-        for what, asked, own in (
-            ("profile", profile, self.program.profile),
-            ("rounding", rounding, self.program.rounding),
-            ("seed", seed, training.seed),
-        ):
-            if asked is not None and asked != own:
-                raise GvmError(f"resume: {what} must be that of the run, {own}, received {asked}")
-        if optimizer is not None and with_optimizer(self.program, optimizer).encode() != self.bytes:
-            raise GvmError(f"resume: the run has another optimizer than {optimizer}")
-        return self.program, self.parameters, self.state, training
 
     # -- data in and out
 
@@ -396,9 +346,11 @@ class Model:
                 )
         return made
 
-    def _examples(
+    def examples(
         self, x: Array | Sequence[Array], y: Array, what: str
     ) -> tuple[list[Array], list[Array]]:
+        """Inputs and labels of the same examples as the program's integers; ``what`` names them in
+        an error."""
         inputs, labels = self.quantized_inputs(x), self.quantized_labels(y)
         if len(inputs[0]) != len(labels[0]):
             raise ProgramError(f"{what}: {len(inputs[0])} inputs but {len(labels[0])} labels")

@@ -1,0 +1,117 @@
+"""``Model.train``: what a run is asked for, checked, and the program that it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gvm import _core
+from gvm.errors import GvmError
+from gvm.execution import backend_level, thread_count
+from gvm.optimizers import SGD
+from gvm.program import CANNOT_TRAIN, Program, with_optimizer, with_profile
+from gvm.tensors import Array, convert_parameters
+from gvm.train import History, Plan, TrainingState, train
+
+if TYPE_CHECKING:
+    from gvm.model import Model
+
+PARAMETERS = 2
+Start = tuple[Program, bytes, bytes, TrainingState]
+
+
+def run_training(
+    model: Model,
+    x: Array | Sequence[Array],
+    labels: Array,
+    *,
+    optimizer: SGD | None,
+    epochs: int,
+    batch_size: int,
+    seed: int | None,
+    workers: int,
+    validation: tuple[Array, Array] | None,
+    patience: int | None,
+    profile: str | None,
+    rounding: str | None,
+    resume: bool,
+    micro_batch: int | None,
+    backend: str | None,
+    threads: int | None,
+    progress: bool | None,
+) -> History:
+    """``Model.train`` with every option given."""
+    sizes = {"epochs": epochs, "batch_size": batch_size, "workers": workers}
+    sizes |= {} if micro_batch is None else {"micro_batch": micro_batch}
+    sizes |= {} if patience is None else {"patience": patience}
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, received {value}")
+    if model.program.grad is None:
+        raise GvmError(CANNOT_TRAIN)
+    if seed is not None and not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be in [0, 2^64), received {seed}")
+    if batch_size > model.program.max_batch:
+        most = model.program.max_batch
+        raise ValueError(f"batch_size must be at most {most}, received {batch_size}")
+    if patience is not None and validation is None:
+        raise ValueError("patience needs validation data")
+    inputs, targets = model.examples(x, labels, "train")
+    checked = None if validation is None else model.examples(*validation, "validation")
+    program, parameters, state, start = (
+        _resumed(model, model.training, optimizer, profile, rounding, seed)
+        if resume and model.training is not None
+        else _begun(model, optimizer, profile, rounding, seed or 0)
+    )
+    level = backend_level(backend)
+    plan = Plan(epochs, batch_size, start.seed, workers, micro_batch, thread_count(threads), level)
+    parameters, state, training, history = train(
+        model,
+        program,
+        inputs,
+        targets,
+        parameters,
+        state,
+        start,
+        plan,
+        checked,
+        patience,
+        progress,
+    )
+    model.advance(program, parameters, state, training)
+    return history
+
+
+def _begun(
+    model: Model, optimizer: SGD | None, profile: str | None, rounding: str | None, seed: int
+) -> Start:
+    """A run that begins with the model's parameters."""
+    narrowed = with_profile(model.program, profile or model.program.profile)
+    rounded = narrowed.rounded(rounding or model.program.rounding)
+    program = with_optimizer(rounded, optimizer or SGD())
+    parameters = convert_parameters(
+        model.parameters, _core.Program(model.bytes).tensors(PARAMETERS), program.parameters
+    )
+    native = _core.Program(program.encode())
+    return program, parameters, bytes(native.info()["state_bytes"]), TrainingState(seed, 0, 0)
+
+
+def _resumed(
+    model: Model,
+    training: TrainingState,
+    optimizer: SGD | None,
+    profile: str | None,
+    rounding: str | None,
+    seed: int | None,
+) -> Start:
+    """The run that the model stands in; what is asked for must be its own."""
+    for what, asked, own in (
+        ("profile", profile, model.program.profile),
+        ("rounding", rounding, model.program.rounding),
+        ("seed", seed, training.seed),
+    ):
+        if asked is not None and asked != own:
+            raise GvmError(f"resume: {what} must be that of the run, {own}, received {asked}")
+    if optimizer is not None and with_optimizer(model.program, optimizer).encode() != model.bytes:
+        raise GvmError(f"resume: the run has another optimizer than {optimizer}")
+    return model.program, model.parameters, model.state, training
