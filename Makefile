@@ -8,7 +8,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 CORE_OPTIONS ?=
 DATA ?=
-EXTRAS ?= tensorflow,onnx,plot
+EXTRAS ?= tensorflow,onnx,plot,chain
 
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
