@@ -17,6 +17,8 @@ from gvm.types import NUMPY, RANGE, Type
 Array = NDArray[Any]
 ALIGNMENT = 64
 """Tensors start at multiples of this in a flat buffer; what lies between is zero."""
+CHUNK = 1 << 16
+"""Elements converted at a time, so that the wide numbers between stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,12 @@ def quantize_array(array: Any, type_: Type, what: str, whole: bool = False) -> A
     check_array(given, type_, what, ProgramError)
     if whole and given.dtype.kind == "f" and (given != np.rint(given)).any():
         raise ProgramError(f"{what}: expected whole numbers, received fractions")
-    made = integers(given, type_.dtype, type_.fraction_bits)
-    return np.ascontiguousarray(made.astype(NUMPY[type_.dtype]))
+    made = np.empty(given.shape, NUMPY[type_.dtype])
+    rows = max(1, CHUNK * len(given) // max(given.size, 1))
+    for start in range(0, len(given), rows):
+        part = given[start : start + rows]
+        made[start : start + rows] = integers(part, type_.dtype, type_.fraction_bits)
+    return made
 
 
 def check_range(array: Any, type_: Type, what: str) -> None:
