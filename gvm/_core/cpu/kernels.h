@@ -87,15 +87,38 @@ struct QuotientKernels {
               const int64_t* base);
 };
 
+// Numerators keep * v - (g * rate) * 2^up of an update. `*_room`: the bits that g and v may have
+// for both parts to stay within 2^61; below zero: none.
+struct UpdateTerms {
+  int64_t rate, keep;
+  int up, gradient_room, velocity_room;
+};
+
+struct UpdateKernels {
+  // exact[i] = the numerator of element i; false where g or v leaves its room: exact is then
+  // undefined. v has `bytes` = 2 or 4 per element; 0: there is none.
+  bool (*numerators)(const UpdateTerms& terms, const int64_t* g, const void* v, int bytes,
+                     int64_t n, int64_t* exact);
+
+  // sums[i] += x[i] * 2^shift; x has `bytes` = 2 or 4 per element.
+  void (*add_shifted)(const void* x, int bytes, int shift, int64_t n, int64_t* sums);
+
+  // Clamps sums[i] to the integers of `bytes` = 2 or 4, in place and in out; returns how many
+  // changed.
+  int64_t (*clamp)(int64_t* sums, int64_t n, void* out, int bytes);
+};
+
 extern const GemmKernels kGemmScalar, kGemmAvx2, kGemmAvx512;
 extern const ConvertKernels kConvertScalar, kConvertAvx2, kConvertAvx512;
 extern const QuotientKernels kQuotientScalar, kQuotientAvx2, kQuotientAvx512;
+extern const UpdateKernels kUpdateScalar, kUpdateAvx2, kUpdateAvx512;
 
 struct CpuKernels {
   CpuLevel level;
   const GemmKernels& gemm;
   const ConvertKernels& convert;
   const QuotientKernels& quotient;
+  const UpdateKernels& update;
 };
 
 }  // namespace gvm

@@ -23,41 +23,44 @@ void step(const Call& call, int64_t count) {
   V* v_out = call.out[1].as<V>();
   const int v_bits = 8 * static_cast<int>(sizeof(V));
   // Both parts of a numerator stay within 2^61 where gradient and velocity have so few bits.
-  const int gradient_room = 61 - up - bit_length(static_cast<uint64_t>(rate));
-  const int velocity_room = 61 - bit_length(to_unsigned(keep));
+  UpdateTerms terms;
+  terms.rate = rate;
+  terms.keep = static_cast<int64_t>(keep.lo);
+  terms.up = up;
+  terms.gradient_room = 61 - up - bit_length(static_cast<uint64_t>(rate));
+  terms.velocity_room = 61 - bit_length(to_unsigned(keep));
   ConvertSite where;
   where.shift = call.in[1].type.fraction_bits - call.in[0].type.fraction_bits;
   where.rounding = static_cast<Rounding>(call.attr(4));
   where.seed = call.seed;
   where.step = call.step;
   where.site = call.site;
+  const UpdateKernels& update = call.cpu->update;
   const ConvertRun to_weights = call.cpu->convert.run[2][sizeof(W) == 2 ? 0 : 1];
   for_update_blocks(call, call.out[0].elements, [&](int64_t begin, int64_t n, int64_t* clamps) {
     UpdateDraws draws;
     const uint32_t* r = draws.draw(call, state_rounding, call.site + 1, begin, n);
     const int64_t* g = gradient + begin;
     int64_t exact[kUpdateBlock];
-    if (divisor.lanes && largest_bits(g, n) <= gradient_room &&
-        largest_bits(v + begin, n) <= velocity_room) {
-      for (int64_t i = 0; i < n; ++i) {
-        const uint64_t moved = static_cast<uint64_t>(g[i] * rate) << up;
-        const int64_t kept = static_cast<int64_t>(keep.lo) * v[begin + i];
-        exact[i] = static_cast<int64_t>(static_cast<uint64_t>(kept) - moved);
-      }
+    if (divisor.lanes &&
+        update.numerators(terms, g, v + begin, static_cast<int>(sizeof(V)), n, exact)) {
       call.cpu->quotient.run(exact, n, divisor.narrow, state_rounding, r, nullptr);
-      *clamps += clamp_all(call, exact, n, v_out + begin);
+      *clamps += update.clamp(exact, n, v_out + begin, static_cast<int>(sizeof(V)));
     } else {
       for (int64_t i = 0; i < n; ++i) {
         const Int128 moved = shl(mul(g[i], rate), up);
         const Int128 numerator = sub(mul(keep, v[begin + i]), moved);
         v_out[begin + i] =
             static_cast<V>(quotient(numerator, divisor.wide, state_rounding, r[i], v_bits, clamps));
+        exact[i] = v_out[begin + i];
       }
     }
-    for (int64_t i = 0; i < n; ++i) {
-      exact[i] = w[begin + i] * (int64_t{1} << shift) + static_cast<int64_t>(v_out[begin + i]);
+    update.add_shifted(w + begin, static_cast<int>(sizeof(W)), shift, n, exact);
+    if (shift == 0) {
+      *clamps += update.clamp(exact, n, w_out + begin, static_cast<int>(sizeof(W)));
+    } else {
+      *clamps += to_weights(exact, n, where, static_cast<uint64_t>(begin), w_out + begin);
     }
-    *clamps += to_weights(exact, n, where, static_cast<uint64_t>(begin), w_out + begin);
   });
 }
 

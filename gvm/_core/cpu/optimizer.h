@@ -52,20 +52,6 @@ struct UpdateDivisor {
   Divisor narrow;
 };
 
-// The least b with |x[i]| <= 2^b for all of n numbers.
-template <typename T>
-int largest_bits(const T* x, int64_t n) {
-  T bits = 0;
-  for (int64_t i = 0; i < n; ++i) bits |= static_cast<T>(x[i] ^ (x[i] >> (8 * sizeof(T) - 1)));
-  return bit_length(static_cast<uint64_t>(bits));
-}
-
-// out[i] = a[i] clamped to its type; returns the clamps.
-template <typename T>
-int64_t clamp_all(const Call& call, const int64_t* a, int64_t n, T* out) {
-  return call.cpu->convert.run[2][sizeof(T) == 2 ? 0 : 1](a, n, ConvertSite(), 0, out);
-}
-
 // Calls f(begin, n, clamps) on blocks of at most kUpdateBlock elements, in parallel, and adds the
 // clamps.
 template <typename F>

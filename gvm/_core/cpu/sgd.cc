@@ -19,20 +19,19 @@ void step(const Call& call, int64_t count) {
   W* out = call.out[0].as<W>();
   const int bits = 8 * static_cast<int>(sizeof(W));
   // A numerator stays within 2^61 where the gradient has so few bits.
-  const int gradient_room = 61 - up - bit_length(static_cast<uint64_t>(rate));
+  const UpdateTerms terms = {rate, 0, up, 61 - up - bit_length(static_cast<uint64_t>(rate)), 0};
+  const UpdateKernels& update = call.cpu->update;
   for_update_blocks(call, call.out[0].elements, [&](int64_t begin, int64_t n, int64_t* clamps) {
     UpdateDraws draws;
     const uint32_t* r = draws.draw(call, rounding, call.site, begin, n);
     const int64_t* g = gradient + begin;
-    if (divisor.lanes && largest_bits(g, n) <= gradient_room) {
-      int64_t exact[kUpdateBlock], base[kUpdateBlock];
-      for (int64_t i = 0; i < n; ++i) {
-        exact[i] = -static_cast<int64_t>(static_cast<uint64_t>(g[i] * rate) << up);
-        base[i] = w[begin + i];
-      }
+    int64_t exact[kUpdateBlock];
+    if (divisor.lanes && update.numerators(terms, g, nullptr, 0, n, exact)) {
+      int64_t base[kUpdateBlock] = {};
+      update.add_shifted(w + begin, static_cast<int>(sizeof(W)), 0, n, base);
       call.cpu->quotient.run(exact, n, divisor.narrow, rounding, r, base);
-      for (int64_t i = 0; i < n; ++i) exact[i] += base[i];
-      *clamps += clamp_all(call, exact, n, out + begin);
+      update.add_shifted(w + begin, static_cast<int>(sizeof(W)), 0, n, exact);
+      *clamps += update.clamp(exact, n, out + begin, static_cast<int>(sizeof(W)));
       return;
     }
     for (int64_t i = 0; i < n; ++i) {
