@@ -76,6 +76,17 @@ class ShardRunner:
         self._shards = []
         self.session.apply(totals, self.seed, step)
 
+    def step(self, indices: NDArray[Any], step: int, count: int) -> NDArray[Any]:
+        """A whole step on the examples ``indices``; returns the first ``count`` totals."""
+        totals: NDArray[Any] = self.session.step(
+            [np.ascontiguousarray(x[indices]) for x in self.inputs],
+            [np.ascontiguousarray(y[indices]) for y in self.labels],
+            self.seed,
+            step,
+            count,
+        )
+        return totals
+
     def _shard(self, indices: NDArray[Any], offset: int, batch: int, step: int) -> Any:
         return _core.Shard(
             self.session,

@@ -213,12 +213,17 @@ class Alone:
         self.session.write(2, parameters)
         self.session.write(3, state)
         self.runner = ShardRunner(native, self.session, inputs, labels, plan.micro_batch, plan.seed)
-        self.totals = np.zeros(self.runner.total_elements, dtype=np.int64)
+        self.whole = plan.micro_batch is None or plan.micro_batch >= plan.batch_size
+        self.losses = int(native.info()["loss_outputs"])
+        self.totals = np.zeros(0 if self.whole else self.runner.total_elements, dtype=np.int64)
         # What a segment reads must not overlap with what it writes.
         self.earlier = np.zeros_like(self.totals)
 
     def step(self, indices: NDArray[Any], step: int) -> NDArray[Any]:
-        """One step on these examples; returns the totals, which stay until the next step."""
+        """One step on these examples; returns the totals, of the loss at least, which stay until
+        the next step."""
+        if self.whole:
+            return self.runner.step(indices, step, self.losses)
         self.runner.start(indices, 0, len(indices), step)
         for segment, where in enumerate(self.runner.ranges):
             self.totals[where] = 0

@@ -1,6 +1,7 @@
 // gvm.h: sessions and shards.
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <string>
 
 #include "abi.h"
@@ -190,6 +191,41 @@ int gvm_session_apply(gvm_session* session, const int64_t* totals, uint64_t seed
       return;
     }
     session->session->apply(totals, seed, step, e);
+  });
+}
+
+int gvm_session_step(gvm_session* session, const gvm_batch* batch, const void* const* inputs,
+                     const void* const* labels, int64_t* totals, size_t count, gvm_error* error) {
+  return guarded(error, [&](Error* e) {
+    if (!require(session != nullptr && batch != nullptr && inputs != nullptr && labels != nullptr &&
+                     (totals != nullptr || count == 0),
+                 "session, batch, inputs, labels and totals must be given", e)) {
+      return;
+    }
+    const gvm::Program& p = session->session->program();
+    if (!p.functions[gvm::kGrad].present() || !p.functions[gvm::kApply].present()) {
+      e->fail(Status::bad_call, "the program has no grad and apply");
+      return;
+    }
+    if (!gvm::check_batch(*batch, static_cast<uint64_t>(p.max_batch), e) ||
+        !require(batch->offset == 0 && batch->local == batch->global,
+                 "a step takes the whole batch", e) ||
+        !require(count <= p.total_elements, "count must be at most the number of totals", e)) {
+      return;
+    }
+    const int64_t n = static_cast<int64_t>(batch->local);
+    if (!gvm::check_given(p.inputs, "input", inputs, n, e) ||
+        !gvm::check_given(p.labels, "label", labels, n, e) ||
+        session->session->step(inputs, labels, n, batch->seed, batch->step, e) != Status::ok) {
+      return;
+    }
+    for (const gvm::Buffer& b : session->session->totals()) {
+      const size_t some = std::min(count, static_cast<size_t>(b.size() / sizeof(int64_t)));
+      if (some == 0) break;
+      std::memcpy(totals, b.data(), some * sizeof(int64_t));
+      totals += some;
+      count -= some;
+    }
   });
 }
 

@@ -244,6 +244,23 @@ class Session {
           error);
   }
 
+  Totals step(const std::vector<IntegerArray>& inputs, const std::vector<IntegerArray>& labels,
+              uint64_t seed, uint64_t step, size_t count) {
+    const int64_t n = examples(inputs, GVM_INPUTS, program_.raw_info().inputs, "input");
+    check_labels(labels, n);
+    const std::vector<const void*> in = pointers(inputs), la = pointers(labels);
+    const uint64_t all = static_cast<uint64_t>(n);
+    const gvm_batch where = {sizeof where, all, 0, all, seed, step};
+    Totals head(static_cast<py::ssize_t>(count));
+    int64_t* to = head.mutable_data();
+    gvm_error error;
+    check(locked([&] {
+            return gvm_session_step(session_, &where, in.data(), la.data(), to, count, &error);
+          }),
+          error);
+    return head;
+  }
+
   std::vector<int64_t> clamps(int function) const {
     gvm_cost c;
     c.struct_size = sizeof c;
@@ -426,7 +443,10 @@ PYBIND11_MODULE(_gvm, m) {
       .def("read", &Session::read)
       .def("predict", &Session::predict)
       .def("loss", &Session::loss)
+      .def("step", &Session::step, py::arg("inputs"), py::arg("labels"), py::arg("seed"),
+           py::arg("step"), py::arg("count"))
       .def("apply", &Session::apply)
+      .def("step", &Session::step)
       .def("clamps", &Session::clamps)
       .def("plan", &Session::plan);
   py::class_<Shard>(m, "Shard")

@@ -80,10 +80,6 @@ bool check_booleans(const std::vector<Type>& types, const char* what, const void
   return true;
 }
 
-namespace {
-
-int64_t bytes_of(const Tensor& t) { return t.elements * dtype_bytes(t.type.dtype); }
-
 // Views point where the value they share memory with points.
 void bind_views(Frame* frame) {
   for (size_t i = 0; i < frame->values.size(); ++i) {
@@ -91,8 +87,6 @@ void bind_views(Frame* frame) {
     if (root != i) frame->values[i].data = frame->values[root].data;
   }
 }
-
-}  // namespace
 
 Session::Session(std::shared_ptr<const Program> program, CpuLevel level, int threads)
     : program_(std::move(program)),
@@ -340,7 +334,7 @@ Status Session::predict(const void* const* inputs, int64_t n, void* const* outpu
   const Function& f = program_->functions[kPredict];
   for (size_t i = 0; i < f.outputs.size(); ++i) {
     const Tensor& t = frame->values[static_cast<size_t>(f.outputs[i])];
-    std::memcpy(outputs[i], t.data, static_cast<size_t>(bytes_of(t)));
+    std::memcpy(outputs[i], t.data, static_cast<size_t>(t.bytes()));
   }
   give_frame(kPredict, std::move(frame));
   return Status::ok;
@@ -402,47 +396,11 @@ Status Session::run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Er
 }
 
 Status Session::apply(const int64_t* totals, uint64_t seed, uint64_t step, Error* error) {
-  const Function& f = program_->functions[kApply];
   const uint32_t segments = static_cast<uint32_t>(program_->functions[kGrad].segments.size());
   if (!check_totals(totals, segments, error)) return error->status;
-  std::unique_ptr<Frame> owned = take_frame(kApply, 1);
-  Frame* frame = owned.get();
-  bind_parameters(kApply, frame);
-  size_t v = program_->parameters.types.size();
-  for (size_t i = 0; i < program_->state.types.size(); ++i) {
-    frame->values[v++].data = state_.data() + program_->state.offsets[i];
-  }
-  for (const TotalInfo& t : program_->totals)
-    frame->values[v++].data = const_cast<int64_t*>(totals + t.offset);
-  if (next_parameters_.size() != program_->parameters.bytes)
-    next_parameters_ = Buffer(program_->parameters.bytes);
-  if (next_state_.size() != program_->state.bytes) next_state_ = Buffer(program_->state.bytes);
-  // What kernels produce as an output goes straight to its place in the next buffers.
-  std::vector<uint8_t*> targets;
-  for (size_t i = 0; i < f.outputs.size(); ++i) {
-    const bool is_state = i >= program_->parameters.types.size();
-    const size_t index = is_state ? i - program_->parameters.types.size() : i;
-    targets.push_back((is_state ? next_state_ : next_parameters_).data() +
-                      (is_state ? program_->state : program_->parameters).offsets[index]);
-    const size_t value = static_cast<size_t>(f.outputs[i]);
-    if (frame->plan.alias[value] == f.outputs[i] && frame->plan.offsets[value] >= 0) {
-      frame->values[value].data = targets.back();
-    }
-  }
-  bind_views(frame);
-  const Status status = run_segment(kApply, frame, 0, Batch{1, 0, 1}, seed, step, error);
-  if (status != Status::ok) return status;
-  // All new values exist: only now the old ones go.
-  for (size_t i = 0; i < f.outputs.size(); ++i) {
-    const Tensor& t = frame->values[static_cast<size_t>(f.outputs[i])];
-    if (t.data != targets[i]) std::memcpy(targets[i], t.data, static_cast<size_t>(bytes_of(t)));
-  }
-  give_frame(kApply, std::move(owned));
-  parameters_.swap(next_parameters_);
-  state_.swap(next_state_);
-  for (bool& valid : constants_valid_) valid = false;
-  ++version_;
-  return Status::ok;
+  std::vector<const int64_t*> given;
+  for (const TotalInfo& t : program_->totals) given.push_back(totals + t.offset);
+  return run_apply(given, seed, step, error);
 }
 
 std::string Session::describe_plan(FunctionKind kind, int64_t batch) {

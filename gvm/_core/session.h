@@ -70,6 +70,9 @@ struct Frame {
   int64_t batch = 0;
 };
 
+// Points the views of a frame where the values they share memory with point.
+void bind_views(Frame* frame);
+
 struct Shard;
 
 class Session {
@@ -85,6 +88,11 @@ class Session {
   Status loss(const void* const* inputs, const void* const* labels, int64_t n, int64_t* sums,
               Error* error);
   Status apply(const int64_t* totals, uint64_t seed, uint64_t step, Error* error);
+  // grad over n examples that are the whole batch, and apply; totals() then holds its totals.
+  Status step(const void* const* inputs, const void* const* labels, int64_t n, uint64_t seed,
+              uint64_t step, Error* error);
+  // Those of the last step(), in the program's order; empty before the first.
+  const std::vector<Buffer>& totals() const { return totals_; }
 
   // A frame for this batch: the spare one where it fits. give_frame keeps it for the next.
   std::unique_ptr<Frame> take_frame(FunctionKind kind, int64_t batch);
@@ -117,6 +125,9 @@ class Session {
   // offset: that of the shard which needs them, for counting clamps.
   Status run_constants(FunctionKind kind, Frame* frame, int64_t offset, Error* error);
   void bind_parameters(FunctionKind kind, Frame* frame);
+  // apply on totals within their bounds, one array each.
+  Status run_apply(const std::vector<const int64_t*>& totals, uint64_t seed, uint64_t step,
+                   Error* error);
 
   std::shared_ptr<const Program> program_;
   const CpuKernels* cpu_;
@@ -124,6 +135,7 @@ class Session {
   SlotScratch scratch_;
   TableCache tables_;
   Buffer parameters_, state_, next_parameters_, next_state_;
+  std::vector<Buffer> totals_;
   uint64_t version_ = 0;
   Variant variants_[kFunctions] = {};
   Buffer constants_[kFunctions];

@@ -539,6 +539,64 @@ void test_arithmetic() {
 
 }  // namespace
 
+// A step in one call is what shards and apply make, in turns with them too.
+void test_steps(const std::string& folder) {
+  Trained m(folder), other(folder);
+  gvm_program_info info;
+  info.struct_size = sizeof info;
+  CHECK(gvm_program_get_info(m.program, &info) == GVM_OK);
+  Bytes mine(info.parameter_bytes), theirs(info.parameter_bytes);
+  gvm_batch batch = {sizeof batch, 8, 0, 8, 1, 0};
+  for (batch.step = 0; batch.step < 6; ++batch.step) {
+    for (size_t i = 0; i < 16; ++i) m.x[i] = other.x[i] = static_cast<int16_t>(977 * i * (i + 3));
+    for (size_t i = 0; i < 8; ++i) m.t[i] = other.t[i] = static_cast<int32_t>(i % 3);
+    gvm_shard* shard = nullptr;
+    CHECK(gvm_shard_new(other.session, &batch, other.inputs, other.labels, &shard, &error) ==
+          GVM_OK);
+    for (int64_t& sum : other.sums) sum = 0;
+    for (int64_t& total : other.totals) total = 0;
+    CHECK(gvm_shard_run(shard, 0, nullptr, other.sums, &error) == GVM_OK);
+    std::memcpy(other.totals, other.sums, sizeof other.sums);
+    CHECK(gvm_shard_run(shard, 1, other.totals, other.sums, &error) == GVM_OK);
+    gvm_shard_free(shard);
+    CHECK(gvm_session_apply(other.session, other.sums, 1, batch.step, &error) == GVM_OK);
+    int64_t totals[14] = {};
+    totals[13] = 77;
+    CHECK(gvm_session_step(m.session, &batch, m.inputs, m.labels, totals, 13, &error) == GVM_OK);
+    CHECK(std::memcmp(totals, other.sums, sizeof other.sums) == 0 && totals[13] == 77);
+    for (int section : {GVM_PARAMETERS, GVM_STATE}) {
+      const size_t bytes = section == GVM_PARAMETERS ? info.parameter_bytes : info.state_bytes;
+      mine.resize(bytes), theirs.resize(bytes);
+      gvm_session_read(m.session, section, mine.data(), bytes, &error);
+      gvm_session_read(other.session, section, theirs.data(), bytes, &error);
+      CHECK(mine == theirs);
+    }
+    std::swap(m.session, other.session);
+  }
+  batch.step = 0;
+  CHECK(gvm_session_step(m.session, &batch, nullptr, m.labels, nullptr, 0, &error) == GVM_BAD_CALL);
+  CHECK(gvm_session_step(m.session, &batch, m.inputs, m.labels, nullptr, 1, &error) ==
+        GVM_BAD_CALL);
+  CHECK(gvm_session_step(m.session, &batch, m.inputs, m.labels, m.totals, 14, &error) ==
+        GVM_BAD_CALL);
+  CHECK(said(GVM_BAD_CALL, "number of totals"));
+  const gvm_batch part = {sizeof part, 4, 4, 8, 1, 0};
+  CHECK(gvm_session_step(m.session, &part, m.inputs, m.labels, nullptr, 0, &error) == GVM_BAD_CALL);
+  CHECK(said(GVM_BAD_CALL, "whole batch"));
+  // A label that is no class: nothing moves, and the next step goes on.
+  mine.resize(info.parameter_bytes), theirs.resize(info.parameter_bytes);
+  gvm_session_read(m.session, GVM_PARAMETERS, mine.data(), mine.size(), &error);
+  m.t[5] = 3;
+  CHECK(gvm_session_step(m.session, &batch, m.inputs, m.labels, m.totals, 13, &error) ==
+        GVM_BAD_INPUT);
+  CHECK(m.totals[0] == 0 && m.totals[3] == 0);
+  gvm_session_read(m.session, GVM_PARAMETERS, theirs.data(), theirs.size(), &error);
+  CHECK(mine == theirs);
+  m.t[5] = 0;
+  CHECK(gvm_session_step(m.session, &batch, m.inputs, m.labels, m.totals, 13, &error) == GVM_OK);
+  CHECK(m.totals[3] == 8);
+}
+
 int main(int argc, char** argv) {
   if (argc < 2) return 2;
   const std::string folder = std::string(argv[1]) + "/programs";
@@ -552,6 +610,7 @@ int main(int argc, char** argv) {
   test_shards_know_their_parameters(folder);
   test_totals(folder);
   test_sums(folder);
+  test_steps(folder);
   test_frames(folder);
   test_buffers(folder);
   test_bools(folder);

@@ -25,6 +25,7 @@ struct Tensor {
   T* as() const {
     return static_cast<T*>(data);
   }
+  int64_t bytes() const { return elements * dtype_bytes(type.dtype); }
 };
 
 // The examples at hand: `local` of them, from global index `offset` on, of `global` in the step.

@@ -231,6 +231,14 @@ GVM_API int gvm_shard_run(gvm_shard* shard, uint32_t segment, const int64_t* tot
 GVM_API int gvm_session_apply(gvm_session* session, const int64_t* totals, uint64_t seed,
                               uint64_t step, gvm_error* error);
 
+/* One whole step in one call: the only shard of its batch, which MUST hold all of it (offset 0,
+ * local = global), and apply. The result is that of gvm_shard_run and gvm_session_apply; it is
+ * quicker, since no total leaves the session. The first `count` totals go to `totals` (the loss,
+ * the number of examples ...); count MAY be 0. On failure parameters, state and `totals` stay. */
+GVM_API int gvm_session_step(gvm_session* session, const gvm_batch* batch,
+                             const void* const* inputs, const void* const* labels, int64_t* totals,
+                             size_t count, gvm_error* error);
+
 /* Elements that rounding has clamped since the session began, per node of a function in program
  * order. Results without a batch count in the shard at offset 0 alone: counts of shards add up. */
 GVM_API int gvm_session_get_clamps(const gvm_session* session, int function, int64_t* counts,
