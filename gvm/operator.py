@@ -213,6 +213,8 @@ class Operator(ABC):
     units: ClassVar[float] = 0.0
     """How far ``reference`` may be from ``real`` in units of the result, beyond the half of a
     rounding."""
+    relative: ClassVar[float] = 0.0
+    """How far it may be beyond that, as a part of the result."""
     differentiable: ClassVar[bool] = True
     """False for gradients, updates and counts."""
 

@@ -264,6 +264,22 @@ class Graphs:
         else:
             self.add("softmax", (self.pick("i16", "i32"),), **self.rounded(14))
 
+    def normalised(self) -> None:
+        """A normalisation of the last axes, and its gradient."""
+        x = self.pick("i16", "i32")
+        rank = len(self.type(x).shape)
+        if rank < 2:
+            raise LookupError
+        given = {
+            "trailing_axes": self.rng.randrange(1, rank),
+            "centred": self.rng.randrange(2),
+            "epsilon_multiplier": self.rng.choice((0, 16384, 20972)),
+            "epsilon_exponent": self.rng.randrange(63),
+        }
+        self.add("normalize", (x,), **given, **self.rounded(12))
+        delta = self.like(self.type(x).shape, "i16", "i32")
+        self.add("normalize_grad", (x, delta), **given, **self.rounded(10))
+
     def losses(self) -> None:
         """A loss with its gradient, and hits."""
         x = self.pick("i16", "i32")
@@ -329,6 +345,7 @@ MAKERS: tuple[Callable[[Graphs], None], ...] = (
     *(Graphs.shaped,) * 2,
     Graphs.reduced,
     Graphs.nonlinear,
+    Graphs.normalised,
     Graphs.losses,
     Graphs.spread,
     *(Graphs.over_batch,) * 2,
