@@ -115,7 +115,7 @@ def test_reference_is_near_real(operator: type[Operator], case: Case, kind: str)
         error = np.abs(_clipped(exact, type_) - output)
         if len(types) > 1:
             error = np.where(follow, 0, error)
-        far = operator.relative * np.abs(exact)
+        far = operator.relative * np.abs(_clipped(exact, type_))
         assert float((error - far).max()) <= rounded * half + operator.units + slack
 
 
