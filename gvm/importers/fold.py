@@ -101,10 +101,21 @@ class _Fold:
                 return False
             self._set(bias, self.parameters[bias].data * channels)
             return True
-        if node.op not in ("conv2d", "matmul") or not self._own(node.inputs[1]):
+        if node.op in ("reshape", "slice"):
+            (below,) = node.inputs
+            shapes = [self.graph.types[v].shape for v in (below, x)]
+            kept = bool(shapes[0]) and shapes[0][-1] == shapes[1][-1]
+            alone = below in self.producer and self.readers[below] == 1
+            return kept and alone and self._scale(below, channels)
+        layers = ("conv2d", "conv2d_grad_input", "matmul")
+        if node.op not in layers or not self._own(node.inputs[1]):
             return False
         weight = self.parameters[node.inputs[1]]
-        if node.attributes.get("transpose_b"):
+        if node.op == "conv2d_grad_input":
+            *_, inner, outer = weight.data.shape
+            each = outer // (channels.size // inner)
+            channels = np.repeat(channels.reshape(-1, inner).T, each, axis=1)
+        elif node.attributes.get("transpose_b"):
             channels = channels[:, None]
         self._set(weight.value, weight.data * channels)
         return True

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gvm.errors import ImportModelError
-from gvm.importers import UnsupportedModel, onnx_layout, onnx_math  # noqa: F401 (they register)
+from gvm.importers import (  # noqa: F401 (they register)
+    UnsupportedModel,
+    onnx_layout,
+    onnx_math,
+    onnx_windows,
+)
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
 from gvm.importers.onnx_nodes import Translator, is_trained
-from gvm.importers.shapes import Tensor
+from gvm.importers.shapes import Opaque, Tensor
 from gvm.importers.transposes import sink_transposes
 
 if TYPE_CHECKING:
@@ -147,6 +152,8 @@ def _finish(translator: Translator, description: str, names: Sequence[str]) -> G
     values = []
     for name in names:
         result = translator.done.get(name)
+        if isinstance(result, Opaque):
+            raise ImportModelError(f"{description}: output {name!r}: {result.reason}")
         if not isinstance(result, Tensor) or result.merged != 1:
             what = (
                 "merges the batch with another axis"

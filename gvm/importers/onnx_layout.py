@@ -1,16 +1,14 @@
-"""ONNX's windows and changes of shape. Images are [N, C, H, W] there."""
+"""ONNX's changes of shape. Images are [N, C, H, W] there."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from gvm.graph import Value
-from gvm.importers.lowering import Constant, Refusal, same_padding
-from gvm.importers.onnx_math import per_channel
-from gvm.importers.onnx_nodes import HINTS, Node, Translator, constant_or, handles
+from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.onnx_nodes import Node, Translator, constant_or, handles
 from gvm.importers.parts import cut, join, pick, repeat, take
 from gvm.importers.shapes import (
     Batch,
@@ -21,157 +19,6 @@ from gvm.importers.shapes import (
     objects_of,
     text_of,
 )
-
-# Windows
-
-
-def _borders(
-    node: Node,
-    size: Sequence[int],
-    window: Sequence[int],
-    strides: Sequence[int],
-    dilation: Sequence[int],
-) -> list[tuple[int, int]]:
-    """What is added before and after each spatial axis."""
-    kind = node.attributes.get("auto_pad", "NOTSET")
-    if kind == "VALID":
-        return [(0, 0)] * len(size)
-    if kind in ("SAME_UPPER", "SAME_LOWER"):
-        same = [same_padding(*axis) for axis in zip(size, window, strides, dilation, strict=True)]
-        return same if kind == "SAME_UPPER" else [(after, before) for before, after in same]
-    if kind != "NOTSET":
-        raise Refusal(f"auto_pad must be NOTSET, VALID, SAME_UPPER or SAME_LOWER, received {kind}")
-    pads = node.integers("pads", [0] * (2 * len(size)))
-    if len(pads) != 2 * len(size):
-        raise Refusal(f"pads must hold {2 * len(size)} numbers, received {len(pads)}")
-    return list(zip(pads[: len(size)], pads[len(size) :], strict=True))
-
-
-def _image(t: Translator, value: Value) -> tuple[Value, int]:
-    """Channels last, as [N, H, W, C]; one spatial axis becomes a row. And the spatial axes."""
-    shape = t.g.shape(value)
-    if len(shape) == 4:
-        return value, 2
-    if len(shape) == 3:
-        return t.low.reshape(value, [shape[0], 1, *shape[1:]]), 1
-    raise Refusal(
-        f"works over {len(shape) - 2} spatial axes; nearest supported form: one or two of them"
-    )
-
-
-def _from_image(t: Translator, value: Value, spatial: int) -> Value:
-    shape = t.g.shape(value)
-    return value if spatial == 2 else t.low.reshape(value, [shape[0], *shape[2:]])
-
-
-def _two(values: Sequence[int], filler: int) -> tuple[int, int]:
-    if len(values) == 2:
-        return int(values[0]), int(values[1])
-    return filler, int(values[0])
-
-
-def _four(borders: Sequence[tuple[int, int]]) -> tuple[int, int, int, int]:
-    (top, bottom), (left, right) = [(0, 0)] * (2 - len(borders)) + list(borders)
-    return top, bottom, left, right
-
-
-@handles("Conv")
-def _conv(t: Translator, node: Node, x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
-    weight = must_be_constant(w, "weight")
-    bias = None if b is None else must_be_constant(b, "bias")
-
-    def make(value: Value) -> Value:
-        image, spatial = _image(t, value)
-        if weight.data.ndim != spatial + 2:
-            raise Refusal(f"the weight must have {spatial + 2} axes, it has {weight.data.ndim}")
-        window = weight.data.shape[2:]
-        strides = node.integers("strides", [1] * spatial)
-        dilation = node.integers("dilations", [1] * spatial)
-        size = t.g.shape(image)[3 - spatial : 3]
-        borders = _borders(node, size, window, strides, dilation)
-        kernel = weight.data.transpose((*range(2, spatial + 2), 1, 0))
-        if spatial == 1:
-            kernel = kernel[None]
-        made = int(
-            t.g.conv2d(
-                image,
-                t.low.parameter(weight, kernel),
-                strides=_two(strides, 1),
-                padding=_four(borders),
-                dilation=_two(dilation, 1),
-                groups=node.integer("group", 1),
-                name=node.name,
-            )
-        )
-        made = _from_image(t, made, spatial)
-        return made if bias is None else t.low.bias(made, bias)
-
-    return per_channel(t, x, make)
-
-
-HINTS["ConvInteger"] = HINTS["QLinearConv"] = "nearest supported form: Conv of real values"
-HINTS["QLinearMatMul"] = HINTS["MatMulInteger"] = "nearest supported form: MatMul of real values"
-HINTS["QuantizeLinear"] = HINTS["DequantizeLinear"] = (
-    "nearest supported form: the model before its quantisation"
-)
-
-
-@handles("MaxPool", "AveragePool")
-def _pool(t: Translator, node: Node, x: Operand) -> Tensor:
-    def make(value: Value) -> Value:
-        image, spatial = _image(t, value)
-        window = node.integers("kernel_shape")
-        if len(window) != spatial:
-            raise Refusal(f"kernel_shape must hold {spatial} numbers, received {window}")
-        strides = node.integers("strides", [1] * spatial)
-        dilation = node.integers("dilations", [1] * spatial)
-        size = t.g.shape(image)[3 - spatial : 3]
-        borders = _borders(node, size, window, strides, dilation)
-        counted = node.integer("count_include_pad", 0) == 1 and any(map(any, borders))
-        if node.integer("ceil_mode", 0):
-            wider = [
-                _rounded_up(*axis)
-                for axis in zip(size, window, strides, dilation, borders, strict=True)
-            ]
-            if counted and wider != borders:
-                raise Refusal("count_include_pad and ceil_mode meet in a window over the edge")
-            borders = wider
-        attributes = {
-            "window": _two(window, 1),
-            "strides": _two(strides, 1),
-            "padding": _four(borders),
-            "dilation": _two(dilation, 1),
-        }
-        if node.type == "MaxPool":
-            made = int(t.g.max_pool2d(image, name=node.name, **attributes))
-        else:
-            made = int(
-                t.g.avg_pool2d(image, count_include_pad=int(counted), name=node.name, **attributes)
-            )
-        return _from_image(t, made, spatial)
-
-    return per_channel(t, x, make)
-
-
-def _rounded_up(
-    size: int, window: int, stride: int, dilation: int, border: tuple[int, int]
-) -> tuple[int, int]:
-    """The border with which the number of positions is rounded up; none starts behind the input."""
-    before, after = border
-    extent = (window - 1) * dilation + 1
-    positions = -(-(size + before + after - extent) // stride) + 1
-    if (positions - 1) * stride >= size + before:
-        positions -= 1
-    return before, max(after, (positions - 1) * stride + extent - size - before)
-
-
-@handles("GlobalAveragePool", "GlobalMaxPool")
-def _global_pool(t: Translator, node: Node, x: Operand) -> Tensor:
-    value = t.whole(x)
-    axes = range(2, len(t.g.shape(value)))
-    make = t.low.mean if node.type == "GlobalAveragePool" else t.low.max
-    return Tensor(make(value, axes, True))
-
 
 # Shapes of values
 

@@ -21,6 +21,7 @@ from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.shapes import (
     POISON,
     Batch,
+    Opaque,
     Operand,
     Poison,
     Shapes,
@@ -40,7 +41,6 @@ HINTS = {
     "ArgMax": "nearest supported form: the logits themselves",
     "ArgMin": "nearest supported form: the values themselves",
     "Attention": "nearest supported form: MatMul, Softmax, MatMul",
-    "ConvTranspose": "nearest supported form: Resize (nearest, whole factor) and Conv",
     "Einsum": "nearest supported form: Transpose and MatMul",
     "Equal": "nearest supported form: arithmetic without conditions on values",
     "GRU": "nearest supported form: the steps unrolled",
@@ -150,6 +150,9 @@ class Translator(Shapes):
         result: Any = POISON
         try:
             operands = [self._operand(name) for name in node.inputs]
+            for x in operands:
+                if isinstance(x, Opaque) and node.type not in (*SAME, *x.readers):
+                    raise Refusal(x.reason)
             if not any(isinstance(x, Poison) for x in operands):
                 result = self._emit(node, operands)
             elif not self._is_known(node.type):

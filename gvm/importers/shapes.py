@@ -54,6 +54,14 @@ class Tensor:
     merged: int = 1
 
 
+@dataclass(frozen=True)
+class Opaque:
+    """A result that some operators only can read, and what to say of it elsewhere."""
+
+    readers: tuple[str, ...]
+    reason: str
+
+
 class Poison:
     """Stands for the outputs of a node that has no translation."""
 

@@ -1,0 +1,265 @@
+"""ONNX's convolutions and pooling. Images are [N, C, spatial...] there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gvm.graph import Value
+from gvm.importers.lowering import Constant, Refusal, same_padding
+from gvm.importers.onnx_math import per_channel
+from gvm.importers.onnx_nodes import HINTS, Node, Translator, handles
+from gvm.importers.shapes import Opaque, Operand, Tensor, integers_of, must_be_constant
+from gvm.importers.windows import (
+    Geometry,
+    average_pool,
+    convolve,
+    max_pool,
+    norm_pool,
+    powers,
+    root,
+    spread,
+)
+
+HINTS["ConvInteger"] = HINTS["QLinearConv"] = "nearest supported form: Conv of real values"
+HINTS["DeformConv"] = HINTS["Col2Im"] = "nearest supported form: Conv"
+
+
+def _geometry(node: Node, size: Sequence[int], window: Sequence[int]) -> Geometry:
+    rank = len(size)
+
+    def each(name: str, default: int) -> tuple[int, ...]:
+        given = node.integers(name, [default] * rank)
+        if len(given) != rank:
+            raise Refusal(f"{name} must hold {rank} numbers, received {given}")
+        return tuple(given)
+
+    if len(window) != rank:
+        raise Refusal(f"kernel_shape must hold {rank} numbers, received {list(window)}")
+    strides, dilation = each("strides", 1), each("dilations", 1)
+    borders = _borders(node, size, window, strides, dilation)
+    return Geometry(tuple(window), strides, dilation, tuple(borders))
+
+
+def _borders(
+    node: Node,
+    size: Sequence[int],
+    window: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+) -> list[tuple[int, int]]:
+    """What is added before and after each spatial axis."""
+    kind = _auto_pad(node)
+    if kind == "VALID":
+        return [(0, 0)] * len(size)
+    if kind != "NOTSET":
+        same = [same_padding(*axis) for axis in zip(size, window, strides, dilation, strict=True)]
+        return same if kind == "SAME_UPPER" else [(after, before) for before, after in same]
+    return _pads(node, len(size))
+
+
+def _auto_pad(node: Node) -> str:
+    kind = str(node.attributes.get("auto_pad", "NOTSET"))
+    if kind not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise Refusal(f"auto_pad must be NOTSET, VALID, SAME_UPPER or SAME_LOWER, received {kind}")
+    return kind
+
+
+def _pads(node: Node, rank: int) -> list[tuple[int, int]]:
+    pads = node.integers("pads", [0] * (2 * rank))
+    if len(pads) != 2 * rank:
+        raise Refusal(f"pads must hold {2 * rank} numbers, received {len(pads)}")
+    return list(zip(pads[:rank], pads[rank:], strict=True))
+
+
+def _spatial(t: Translator, value: Value) -> tuple[int, ...]:
+    """Of an image with channels last."""
+    return t.g.shape(value)[1:-1]
+
+
+def _weight(w: Operand, rank: int) -> Constant:
+    weight = must_be_constant(w, "weight")
+    if weight.data.ndim != rank + 2:
+        raise Refusal(f"the weight must have {rank + 2} axes, it has {weight.data.ndim}")
+    return weight
+
+
+def _bias(b: Operand | None) -> Constant | None:
+    return None if b is None else must_be_constant(b, "bias")
+
+
+@handles("Conv")
+def _conv(t: Translator, node: Node, x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
+    def make(value: Value) -> Value:
+        size = _spatial(t, value)
+        weight = _weight(w, len(size))
+        kernel = weight.data.transpose((*range(2, len(size) + 2), 1, 0))
+        geometry = _geometry(node, size, weight.data.shape[2:])
+        groups = node.integer("group", 1)
+        return convolve(t, value, weight, kernel, geometry, groups, _bias(b), node.name)
+
+    return per_channel(t, x, make)
+
+
+@handles("ConvTranspose")
+def _conv_transpose(
+    t: Translator, node: Node, x: Operand, w: Operand, b: Operand | None = None
+) -> Tensor:
+    def make(value: Value) -> Value:
+        size = _spatial(t, value)
+        weight = _weight(w, len(size))
+        geometry = _geometry(replace(node, attributes=_unpadded(node)), size, weight.data.shape[2:])
+        begin, wanted = _result(node, size, geometry)
+        kernel = weight.data.transpose((*range(2, len(size) + 2), 1, 0))
+        geometry = replace(geometry, borders=tuple((n, 0) for n in begin))
+        groups = node.integer("group", 1)
+        return spread(t, value, weight, kernel, geometry, wanted, groups, _bias(b), node.name)
+
+    return per_channel(t, x, make)
+
+
+def _unpadded(node: Node) -> dict[str, object]:
+    return {k: v for k, v in node.attributes.items() if k not in ("auto_pad", "pads")}
+
+
+def _result(node: Node, size: Sequence[int], geometry: Geometry) -> tuple[list[int], list[int]]:
+    """Where the result of a ConvTranspose begins in the whole, and how large it is."""
+    kind, rank = _auto_pad(node), len(size)
+    added = node.integers("output_padding", [0] * rank)
+    wanted = node.integers("output_shape")[-rank:]
+    whole = [
+        (n - 1) * s + e + a
+        for n, s, e, a in zip(size, geometry.strides, geometry.extent, added, strict=True)
+    ]
+    if not wanted and kind in ("NOTSET", "VALID"):
+        pads = _pads(node, rank) if kind == "NOTSET" else [(0, 0)] * rank
+        made = [n - b - a for n, (b, a) in zip(whole, pads, strict=True)]
+        return [b for b, _ in pads], made
+    if not wanted:
+        wanted = [n * s for n, s in zip(size, geometry.strides, strict=True)]
+    cut = [max(0, n - d) for n, d in zip(whole, wanted, strict=True)]
+    return [c // 2 if kind == "SAME_UPPER" else c - c // 2 for c in cut], wanted
+
+
+# Pooling
+
+
+@dataclass(frozen=True)
+class _Maxima(Opaque):
+    """Where MaxPool found its maxima: what MaxUnpool is given."""
+
+    image: Value
+    geometry: Geometry
+
+
+_POSITIONS = (("MaxUnpool",), "the indices of MaxPool count across examples; MaxUnpool reads them")
+
+
+def _pooled(node: Node, size: Sequence[int]) -> Geometry:
+    """Windows of a pooling operator, with the borders of ``ceil_mode``."""
+    geometry = _geometry(node, size, node.integers("kernel_shape"))
+    if not node.integer("ceil_mode", 0):
+        return geometry
+    axes = zip(size, geometry.extent, geometry.strides, geometry.borders, strict=True)
+    return replace(geometry, borders=tuple(_rounded_up(*axis) for axis in axes))
+
+
+def _rounded_up(size: int, extent: int, stride: int, border: tuple[int, int]) -> tuple[int, int]:
+    """The border with which the number of positions is rounded up; none starts behind the input."""
+    before, after = border
+    positions = -(-(size + before + after - extent) // stride) + 1
+    if (positions - 1) * stride >= size + before:
+        positions -= 1
+    return before, max(after, (positions - 1) * stride + extent - size - before)
+
+
+@handles("MaxPool")
+def _max_pool(t: Translator, node: Node, x: Operand) -> list[Tensor | Opaque]:
+    found: list[_Maxima] = []
+
+    def make(value: Value) -> Value:
+        geometry = _pooled(node, _spatial(t, value))
+        found.append(_Maxima(*_POSITIONS, value, geometry))
+        return max_pool(t, value, geometry, node.name)
+
+    return [per_channel(t, x, make), found[0]]
+
+
+@handles("AveragePool")
+def _average_pool(t: Translator, node: Node, x: Operand) -> Tensor:
+    def make(value: Value) -> Value:
+        size = _spatial(t, value)
+        geometry = _pooled(node, size)
+        counted = None
+        if node.integer("count_include_pad", 0) == 1:
+            counted = _geometry(node, size, geometry.window).borders
+        return average_pool(t, value, geometry, counted, node.name)
+
+    return per_channel(t, x, make)
+
+
+@handles("LpPool")
+def _norm_pool(t: Translator, node: Node, x: Operand) -> Tensor:
+    def make(value: Value) -> Value:
+        geometry = _pooled(node, _spatial(t, value))
+        return norm_pool(t, value, geometry, node.integer("p", 2), node.name)
+
+    return per_channel(t, x, make)
+
+
+@handles("MaxUnpool")
+def _max_unpool(
+    t: Translator, node: Node, x: Operand, positions: Any, shape: Operand | None = None
+) -> Tensor:
+    """Each value where its maximum was: what the gradient of MaxPool does with it."""
+    if not isinstance(positions, _Maxima):
+        raise Refusal("the indices must be those of a MaxPool, which count across examples")
+    geometry, image = positions.geometry, positions.image
+    if geometry.rank > 2:
+        raise Refusal("works over 3 spatial axes; nearest supported form: one or two")
+    if any(s < e for s, e in zip(geometry.strides, geometry.extent, strict=True)):
+        raise Refusal("windows overlap; nearest supported form: strides as large as the kernel")
+    size = _spatial(t, image)
+    own = _geometry(node, size, node.integers("kernel_shape"))
+    if shape is not None:
+        made = tuple(integers_of(shape)[2:])
+    else:
+        made = tuple(
+            (n - 1) * s + k - b - a
+            for n, s, k, (b, a) in zip(
+                geometry.positions(size), own.strides, own.window, own.borders, strict=True
+            )
+        )
+    if made != size:
+        raise Refusal(f"makes an image of {list(made)}, its MaxPool read one of {list(size)}")
+
+    def make(value: Value) -> Value:
+        flat, read, given = geometry, image, value
+        if geometry.rank == 1:
+            flat = geometry.of(-1, 0)
+            read, given = (t.low.reshape(v, [-1, 1, *t.g.shape(v)[1:]]) for v in (image, value))
+        back = t.g.max_pool2d_grad(
+            read, given, window=flat.window, **flat.attributes(), name=node.name
+        )
+        return t.low.reshape(back, t.g.shape(image))
+
+    return per_channel(t, x, make)
+
+
+def _globally(make: Callable[[Translator, Node, Value, range], Value]) -> Callable[..., Tensor]:
+    def handle(t: Translator, node: Node, x: Operand) -> Tensor:
+        value = t.whole(x)
+        return Tensor(make(t, node, value, range(2, len(t.g.shape(value)))))
+
+    return handle
+
+
+def _global_norm(t: Translator, node: Node, value: Value, axes: range) -> Value:
+    p = node.integer("p", 2)
+    return root(t, t.low.sum(powers(t, value, p), axes, True), p, node.name)
+
+
+handles("GlobalAveragePool")(_globally(lambda t, node, v, axes: t.low.mean(v, axes, True)))
+handles("GlobalMaxPool")(_globally(lambda t, node, v, axes: t.low.max(v, axes, True)))
+handles("GlobalLpPool")(_globally(_global_norm))
