@@ -65,7 +65,9 @@ def from_onnx(
     graph = load_onnx(source)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
     about = {"source": os.path.basename(os.path.normpath(str(name)))}
-    return Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
+    model = Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
+    model.source = source
+    return model
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -15,6 +15,7 @@ from gvm import _core, cbor
 from gvm.autodiff import with_loss
 from gvm.errors import GvmError, ProgramError
 from gvm.execution import backend_level, thread_count
+from gvm.exporters import Exports
 from gvm.files import write_bytes
 from gvm.formats import Formats
 from gvm.graph import Graph
@@ -61,14 +62,11 @@ class Cost:
     peak_bytes: int
 
 
-class Model:
+class Model(Exports):
     """A program, its parameters, and where training stands.
 
     Made by :func:`gvm.from_tensorflow`, :func:`gvm.load` and :meth:`from_graph`.
     """
-
-    source: Any = None
-    """What was imported, for :meth:`to_keras`: no part of a file."""
 
     def __init__(
         self,
@@ -387,20 +385,6 @@ class Model:
                     where = f" {step.label}" if step.label else ""
                     report[f"{name}, node {i} ({step.name}){where}"] = count
         return report
-
-    def to_keras(self, source: Any = None) -> Any:
-        """A copy of the Keras model that was imported, with the parameters of this one in float.
-
-        ``source``: that model or its file (.keras, .h5); needed where this model was loaded. Batch
-        normalisation in the copy has mean 0: its scale and shift are in the layer before where the
-        import folded them. Raises GvmError where parameters cannot be written back.
-        """
-        given = self.source if source is None else source
-        if given is None:
-            raise GvmError("to_keras: source is needed: the Keras model that was imported")
-        from gvm.importers.keras_weights import with_weights
-
-        return with_weights(given, {n: p.real() for n, p in self.parameter_arrays().items()})
 
     # -- files
 
