@@ -7,10 +7,9 @@ ends with status 1. ``GVM_TRACEBACK=1`` shows where an error came from.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gvm.errors import GvmError
+from gvm.printing import report, table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,6 +157,24 @@ def info(
     report(found)
     print()
     table(nodes)
+
+
+@app.command()
+def export(
+    model: ModelPath,
+    output: Output,
+    qdq: Annotated[
+        bool, typer.Option("--qdq/--float", help="16-bit integers, or real numbers (default).")
+    ] = False,
+    source: Annotated[
+        Path | None, typer.Option(help="The .onnx that was imported: gets the weights.")
+    ] = None,
+) -> None:
+    """Write a model as ONNX."""
+    if output.suffix.lower() != ".onnx":
+        raise GvmError(f"{output}: must end in .onnx")
+    made = load_model(model).to_onnx(output, source=source, qdq=qdq)
+    report({"nodes": len(made.graph.node), "bytes": output.stat().st_size})
 
 
 @app.command()
@@ -409,48 +427,6 @@ def loss_fields(loss: Loss) -> dict[str, Any]:
     """An exact loss and what people read in it."""
     exact = {"total": loss.total, "count": loss.count, "correct": loss.correct}
     return exact | {"loss": float(loss), "accuracy": loss.accuracy}
-
-
-def report(values: dict[str, Any], as_json: bool = False) -> None:
-    """Prints what a command found: one JSON object, or a name and a value per line."""
-    if as_json:
-        print(json.dumps(values))
-        return
-    rows = list(_flat(values))
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}  {value}")
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints rows under their names, numbers to the right."""
-    cells = [[name.replace("_", "-") for name in rows[0]]]
-    for row in rows:
-        cells.append(
-            [
-                "-" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v)
-                for v in row.values()
-            ]
-        )
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    left = [any(isinstance(row[name], str) and row[name] for row in rows) for name in rows[0]]
-    for line in cells:
-        padded = [
-            c.ljust(w) if to_left else c.rjust(w)
-            for c, w, to_left in zip(line, widths, left, strict=True)
-        ]
-        print("  ".join(padded).rstrip())
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{name}.")
-        else:
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            rows.append((prefix + name, text))
-    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -261,3 +261,17 @@ def test_the_installed_command_works_without_a_terminal(files: Files) -> None:
     bad = subprocess.run([program, "info", "/dev/null"], capture_output=True, text=True)
     assert bad.returncode == 2
     assert bad.stderr.startswith("error: /dev/null: ") and bad.stderr.count("\n") == 1
+
+
+def test_export(files: Files, tmp_path: Path, gvm_command: Any) -> None:
+    onnx = pytest.importorskip("onnx")
+    for flag, integers in (("--float", False), ("--qdq", True)):
+        done = gvm_command("export", files.model, "-o", tmp_path / "m.onnx", flag)
+        assert (done.status, done.err) == (0, "")
+        made = onnx.load(tmp_path / "m.onnx")
+        assert done.out.split() == [
+            "nodes", str(len(made.graph.node)), "bytes", str((tmp_path / "m.onnx").stat().st_size)
+        ]  # fmt: skip
+        assert any(n.op_type == "QuantizeLinear" for n in made.graph.node) == integers
+    bad = gvm_command("export", files.model, "-o", tmp_path / "m.pb")
+    assert bad.status == 2 and bad.err == f"error: {tmp_path / 'm.pb'}: must end in .onnx\n"

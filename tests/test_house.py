@@ -229,6 +229,16 @@ def test_opcodes_are_unique_and_few() -> None:
     assert len(opcodes) < 64
 
 
+def test_operators_of_inference_have_an_onnx_form() -> None:
+    from gvm.exporters.onnx_forms import FORMS, NO_FORM
+    from gvm.ops import OPERATORS
+
+    inference = {name for name, operator in OPERATORS.items() if operator.differentiable}
+    missing = inference - set(FORMS) - set(NO_FORM)
+    assert not missing, "write their forms in gvm/exporters/onnx_forms.py"
+    assert set(FORMS) <= set(OPERATORS)
+
+
 def test_generated_files_are_fresh() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gvm.generate", "--check"],

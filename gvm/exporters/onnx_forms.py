@@ -12,6 +12,9 @@ from gvm.operator import AttributeValue
 
 Attributes = Mapping[str, AttributeValue]
 
+NO_FORM = ("divide_by_count", "mean_squared_error", "softmax_cross_entropy")
+"""Operators that no inference has."""
+
 
 def _list(a: Attributes, name: str) -> list[int]:
     given = a[name]
@@ -140,21 +143,49 @@ def _matmul(e: Emitter, a: Attributes, left: Value, right: Value) -> Value:
     return e.value(e.labelled("MatMul", names))
 
 
+def _kernel(e: Emitter, w: Value) -> str:
+    """[..., in, out] as [out, in, ...]."""
+    order = (w.rank - 1, w.rank - 2, *range(w.rank - 2))
+    if w.data is not None:
+        return e.stored(w, w.data.transpose(order))
+    return e.add("Transpose", [e.name(w)], perm=order)
+
+
 @form("conv2d")
 def _convolution(e: Emitter, a: Attributes, x: Value, w: Value) -> Value:
-    rank = x.rank
-    order = (rank - 1, rank - 2, *range(rank - 2))
-    if w.data is not None:
-        weight = e.stored(w, w.data.transpose(order))
-    else:
-        weight = e.add("Transpose", [e.name(w)], perm=order)
     made = e.labelled(
         "Conv",
-        [e.name(x, FIRST), weight],
+        [e.name(x, FIRST), _kernel(e, w)],
         kernel_shape=w.type.shape[:-2],
         strides=_list(a, "strides"),
         dilations=_list(a, "dilation"),
         pads=_pads(a),
+        group=a["groups"],
+    )
+    return e.value(made, FIRST)
+
+
+@form("conv2d_grad_input")
+def _transposed_convolution(e: Emitter, a: Attributes, d: Value, w: Value) -> Value:
+    window, strides, dilation = w.type.shape[:-2], _list(a, "strides"), _list(a, "dilation")
+    pads, size = _pads(a), _list(a, "size")
+    rest = [
+        size[i]
+        - (d.type.shape[1 + i] - 1) * strides[i]
+        - (window[i] - 1) * dilation[i]
+        - 1
+        + pads[i]
+        + pads[i + len(window)]
+        for i in range(len(window))
+    ]
+    made = e.labelled(
+        "ConvTranspose",
+        [e.name(d, FIRST), _kernel(e, w)],
+        kernel_shape=window,
+        strides=strides,
+        dilations=dilation,
+        pads=pads,
+        output_padding=rest,
         group=a["groups"],
     )
     return e.value(made, FIRST)
