@@ -97,6 +97,8 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[Builder, Value], Value]]] = {
     "slice_all": (ROW, lambda g, x: g.slice(x, begin=(0, 0), end=(-1, 7), strides=(1, 1))),
     "reduce_sum": (IMAGE, lambda g, x: g.reduce_sum(x, axes=(1, 3), keepdims=0)),
     "reduce_max": (IMAGE, lambda g, x: g.reduce_max(x, axes=(2,), keepdims=1)),
+    "normalize": (IMAGE, lambda g, x: g.normalize(x, trailing_axes=2)),
+    "normalize_uncentred": (ROW, lambda g, x: g.normalize(x, trailing_axes=1, centred=0)),
     "divide": (ROW, lambda g, x: g.divide(x, divisor=3)),
     "softmax": (ROW, lambda g, x: g.softmax(x)),
     "broadcast_to": ((-1, 1, 4), lambda g, x: g.broadcast_to(x, shape=(-1, 3, 4))),

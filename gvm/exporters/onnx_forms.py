@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from gvm.errors import GvmError
 from gvm.exporters.onnx import FIRST, FORMS, PLAIN, Emitter, Value, form
 from gvm.functions import by_number
-from gvm.operator import AttributeValue
+from gvm.operator import AttributeValue, integer
 
 Attributes = Mapping[str, AttributeValue]
 
@@ -53,9 +56,7 @@ def _convert(e: Emitter, a: Attributes, x: Value) -> Value:
 
 @form("unary")
 def _unary(e: Emitter, a: Attributes, x: Value) -> Value:
-    number = a["function"]
-    assert isinstance(number, int)
-    function = by_number(number).name
+    function = by_number(integer(a, "function")).name
     if function not in _UNARY and function not in ("silu", "rsqrt"):
         raise GvmError(f"to_onnx: unary, node {e.node}: {function} has no ONNX form")
     layout = e.layout(x)
@@ -91,10 +92,28 @@ def _softmax(e: Emitter, a: Attributes, x: Value) -> Value:
     return e.value(e.labelled("Softmax", [e.name(x)], axis=-1))
 
 
+@form("normalize")
+def _normalize(e: Emitter, a: Attributes, x: Value) -> Value:
+    trailing = integer(a, "trailing_axes")
+    dims = x.type.shape[x.rank - trailing :]
+    epsilon = math.ldexp(integer(a, "epsilon_multiplier"), -integer(a, "epsilon_exponent"))
+    # The program adds at least one unit of n * sum x^2.
+    least = math.ldexp(1 / math.prod(dims) ** 2, -2 * x.type.fraction_bits)
+    epsilon = max(epsilon, least)
+    given = e.name(x)
+    if a["centred"]:
+        ones = e.constant(np.ones(dims, dtype=np.float32), "ones")
+        made = e.labelled("LayerNormalization", [given, ones], axis=-trailing, epsilon=epsilon)
+        return e.value(made)
+    axes = e.integers(*range(-trailing, 0))
+    spread = e.add("ReduceMean", [e.add("Mul", [given, given]), axes], keepdims=1)
+    root = e.add("Sqrt", [e.add("Add", [spread, e.number(epsilon)])])
+    return e.value(e.labelled("Div", [given, root]))
+
+
 @form("divide")
 def _divide(e: Emitter, a: Attributes, x: Value) -> Value:
-    divisor = a["divisor"]
-    assert isinstance(divisor, int)
+    divisor = integer(a, "divisor")
     layout = e.layout(x)
     return e.value(e.labelled("Div", [e.name(x, layout), e.number(divisor)]), layout)
 
@@ -262,8 +281,7 @@ def _transpose(e: Emitter, a: Attributes, x: Value) -> Value:
 
 @form("concat")
 def _concat(e: Emitter, a: Attributes, *xs: Value) -> Value:
-    layout, axis = e.layout(*xs), a["axis"]
-    assert isinstance(axis, int)
+    layout, axis = e.layout(*xs), integer(a, "axis")
     if layout == FIRST:
         axis = axis if axis == 0 else 1 if axis == xs[0].rank - 1 else axis + 1
     return e.value(e.labelled("Concat", [e.name(x, layout) for x in xs], axis=axis), layout)
