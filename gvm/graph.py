@@ -8,7 +8,7 @@ the type ``real``: the core is asked with stand-in formats, so shape rules are w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -125,6 +125,10 @@ class Builder:
         self.outputs: dict[str, tuple[Value, ...]] = dict(base.outputs) if base else {}
         self.stage = "forward"
         self.max_batch = max_batch
+        self.scope: Callable[[str], str] | None = None
+        """What becomes of the names of nodes that are added now: each step's of a loop differ."""
+        self.maker: dict[Value, Node] = {v: n for n in self.nodes for v in n.outputs}
+        """The node of each value that a node makes."""
 
     def _add(self, type_: Type, name: str = "") -> Value:
         self.types.append(type_)
@@ -181,9 +185,13 @@ class Builder:
             if operator.result != "discrete":
                 derived = tuple(replace(t, dtype="real", fraction_bits=0, bound=0) for t in derived)
         outputs = tuple(self._add(t) for t in derived)
+        if name and self.scope:
+            name = self.scope(name)
         if name and outputs:
             self.names[outputs[0]] = name
-        self.nodes.append(Node(op, tuple(inputs), outputs, complete, name, self.stage))
+        made = Node(op, tuple(inputs), outputs, complete, name, self.stage)
+        self.nodes.append(made)
+        self.maker.update(dict.fromkeys(outputs, made))
         return outputs
 
     def total(self, value: Value) -> Value:

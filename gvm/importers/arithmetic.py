@@ -63,7 +63,7 @@ def subtract(t: Shapes, name: str, a: Operand, b: Operand) -> Tensor:
         return Tensor(t.g.sub(left, right, name=name), merged)
     if isinstance(a, Tensor):
         c = fitting(t, a, b)
-        return Tensor(t.low.bias(a.value, Constant(-c.data, c.name, c.trainable)), a.merged)
+        return Tensor(t.low.bias(a.value, c.derive(-c.data)), a.merged)
     assert isinstance(b, Tensor)
     return Tensor(t.low.subtract_from(fitting(t, b, a), b.value), b.merged)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,19 @@ class Constant:
     data: NDArray[Any]
     name: str
     trainable: bool = False
+    derived: dict[tuple[Any, ...], Constant] = field(default_factory=dict, repr=False)
 
     def scalar(self) -> float | None:
         """The value when there is one element, else None."""
         return float(self.data.reshape(-1)[0]) if self.data.size == 1 else None
 
     def derive(self, data: NDArray[Any], suffix: str = "") -> Constant:
-        """A constant computed from this one."""
-        return Constant(data, self.name + suffix, self.trainable)
+        """A constant computed from this one; computed twice, the same one."""
+        array = np.ascontiguousarray(data)
+        key = (suffix, str(array.dtype), array.shape, hashlib.blake2b(array.tobytes()).digest())
+        if key not in self.derived:
+            self.derived[key] = Constant(data, self.name + suffix, self.trainable)
+        return self.derived[key]
 
 
 def same_padding(size: int, window: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -52,7 +57,7 @@ class Lowering:
         self.g = Builder()
         self.not_finite: dict[str, str] = {}
         """Constants that hold NaN or infinity: name to a description of the first of them."""
-        self._parameters: dict[tuple[int, tuple[int, ...], bytes], Value] = {}
+        self._parameters: dict[tuple[int | str, tuple[int, ...], bytes], Value] = {}
         self._names: set[str] = set()
         self._keep: list[Constant] = []
 
@@ -60,7 +65,8 @@ class Lowering:
         """The parameter of a constant, its data perhaps reshaped; asked twice, the same one."""
         array = np.asarray(constant.data if data is None else data, dtype=np.float64)
         key = (
-            id(constant),
+            # What training leaves alone is one where name and numbers are: in each step of a loop.
+            id(constant) if constant.trainable else constant.name,
             array.shape,
             hashlib.blake2b(np.ascontiguousarray(array).data).digest(),
         )
@@ -95,18 +101,20 @@ class Lowering:
         return int(self.g.unary(x, function=BY_NAME[function].number))
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
+        """A change of shape; one that follows another becomes one with it."""
+        node = self.g.maker.get(x)
+        if node is not None and node.op == "reshape":
+            x = node.inputs[0]
         return x if tuple(shape) == self.shape(x) else int(self.g.reshape(x, shape=tuple(shape)))
 
     def transpose(self, x: Value, permutation: Sequence[int]) -> Value:
         """A transposition; one that undoes or follows another becomes one with it."""
         permutation = tuple(permutation)
-        for node in reversed(self.g.nodes):
-            if x in node.outputs:
-                if node.op == "transpose":
-                    before = node.attributes["permutation"]
-                    assert isinstance(before, tuple)
-                    x, permutation = node.inputs[0], tuple(before[i] for i in permutation)
-                break
+        node = self.g.maker.get(x)
+        if node is not None and node.op == "transpose":
+            before = node.attributes["permutation"]
+            assert isinstance(before, tuple)
+            x, permutation = node.inputs[0], tuple(before[i] for i in permutation)
         if permutation == tuple(range(len(permutation))):
             return x
         return int(self.g.transpose(x, permutation=permutation))

@@ -237,12 +237,10 @@ class Translator(Shapes):
 
     def is_unary(self, function: str, value: int, of: int) -> bool:
         """Whether a value is ``function`` of another."""
-        for node in reversed(self.g.nodes):
-            if value in node.outputs:
-                number = BY_NAME[function].number
-                given = node.op == "unary" and node.attributes["function"] == number
-                return given and node.inputs == (of,)
-        return False
+        node = self.g.maker.get(value)
+        if node is None or node.op != "unary":
+            return False
+        return node.attributes["function"] == BY_NAME[function].number and node.inputs == (of,)
 
     def _aligned(self, a: Operand | None, b: Operand | None, axis: int) -> Operand:
         """The second operand of an old broadcast: its first axis meets ``axis`` of the first."""

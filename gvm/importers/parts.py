@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from gvm.graph import Value
 from gvm.importers.lowering import Refusal
 from gvm.importers.shapes import Shapes
+from gvm.operator import integer
 
 
 def cut(t: Shapes, value: Value, axis: int, begin: int, end: int) -> Value:
@@ -18,11 +19,23 @@ def cut(t: Shapes, value: Value, axis: int, begin: int, end: int) -> Value:
 
 
 def take(t: Shapes, value: Value, parts: Mapping[int, tuple[int, int, int]]) -> Value:
-    """The part (begin, end, step) of each axis named; the others whole."""
+    """The part (begin, end, step) of each axis named; the others whole.
+
+    A part that lies within one operand of a concat is taken of that operand.
+    """
     shape = t.g.shape(value)
     whole = [parts.get(i, (0, d, 1)) for i, d in enumerate(shape)]
     if all(part == (0, d, 1) for part, d in zip(whole, shape, strict=True)):
         return value
+    joined = t.g.maker.get(value)
+    if joined is not None and joined.op == "concat":
+        axis, at = integer(joined.attributes, "axis"), 0
+        first, last, step = whole[axis]
+        for operand in joined.inputs:
+            size = t.g.shape(operand)[axis]
+            if at <= first and last <= at + size:
+                return take(t, operand, {**parts, axis: (first - at, last - at, step)})
+            at += size
     begin, end, strides = zip(*whole, strict=True)
     return int(t.g.slice(value, begin=begin, end=end, strides=strides))
 

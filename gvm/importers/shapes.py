@@ -62,6 +62,14 @@ class Opaque:
     reason: str
 
 
+@dataclass(frozen=True)
+class Uniform:
+    """A tensor that holds one number everywhere; one of its ``dims`` is a :class:`Batch`."""
+
+    number: float
+    dims: tuple[Any, ...]
+
+
 class Poison:
     """Stands for the outputs of a node that has no translation."""
 
@@ -86,8 +94,11 @@ class Shapes:
         batch = Batch(math.prod(shape[at + 1 : at + x.merged]))
         return [*shape[:at], batch, *shape[at + x.merged :]]
 
-    def shape_of(self, kind: str, x: Operand) -> Operand:
-        dims = self.dims(x) if isinstance(x, Tensor) else list(x.data.shape)
+    def shape_of(self, kind: str, x: Operand | Uniform) -> Operand:
+        if isinstance(x, Tensor):
+            dims = self.dims(x)
+        else:
+            dims = list(x.dims if isinstance(x, Uniform) else x.data.shape)
         if kind == "Rank":
             return Constant(np.asarray(len(dims)), "rank")
         if kind == "Size":
@@ -98,6 +109,19 @@ class Shapes:
         array = np.empty(len(dims), dtype=object)
         array[:] = dims
         return integers(array if kind == "Shape" else array.reshape(()))
+
+    def spread(self, x: Uniform) -> Tensor:
+        """The tensor itself."""
+        shape: list[int] = []
+        merged = 1
+        for d in x.dims:
+            if isinstance(d, Batch):
+                shape += [-1] if d.times == 1 else [-1, d.times]
+                merged = 1 if d.times == 1 else 2
+            else:
+                shape.append(int(d))
+        number = self.low.number(x.number, f"constant/{x.number:g}")
+        return Tensor(self.g.broadcast_to(number, shape=tuple(shape)), merged)
 
     def reshape(self, x: Tensor, target: Sequence[Any]) -> Tensor:
         """The source's reshape; -1 is worked out, a stored batch size becomes the batch."""

@@ -10,21 +10,22 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gvm.errors import ImportModelError
 from gvm.importers import (  # noqa: F401 (they register operators)
     tensorflow_choices,
+    tensorflow_control,
     tensorflow_layout,
     tensorflow_math,
+    tensorflow_sequences,
 )
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
+from gvm.importers.tensorflow_constants import CALLS, Variable, constants_of
 from gvm.importers.tensorflow_nodes import translate
 
 if TYPE_CHECKING:
@@ -32,17 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load_tensorflow"]
 
-_CALLS = ("StatefulPartitionedCall", "PartitionedCall")
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _DEFAULT_SIGNATURE = "serving_default"
-
-
-@dataclass(frozen=True)
-class Variable:
-    """Where a constant of the frozen graph comes from."""
-
-    name: str
-    trainable: bool
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,8 @@ def load_tensorflow(source: Any) -> Graph:
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportModelError("TensorFlow is not installed: pip install 'gvm[tensorflow]'")
     frozen = _inline(_freeze(source))
-    return fold_affine(translate(frozen.description, *_operations(frozen)))
+    is_file = frozen.variables is None
+    return fold_affine(translate(frozen.description, *_operations(frozen), is_file))
 
 
 def _freeze(source: Any) -> Frozen:
@@ -341,7 +334,7 @@ def _node_of(name: str) -> str:
 
 def _inline(frozen: Frozen) -> Frozen:
     """Replaces calls by the bodies, also of functions that were to be compiled as a whole."""
-    if not any(node.op in _CALLS for node in frozen.graph_def.node):
+    if not any(node.op in CALLS for node in frozen.graph_def.node):
         return frozen
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -393,90 +386,4 @@ def _operations(frozen: Frozen) -> tuple[list[Any], list[Any], dict[str, Constan
             raise ImportModelError(f"{frozen.description}: not a whole graph: {error}") from error
     inputs = [graph.get_tensor_by_name(name) for name in frozen.inputs]
     outputs = [graph.get_tensor_by_name(name) for name in frozen.outputs]
-    return inputs, outputs, _constants(graph, inputs, outputs, frozen.variables)
-
-
-def _constants(
-    graph: Any,
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    variables: Mapping[str, Variable] | None,
-) -> dict[str, Constant]:
-    import tensorflow as tf
-
-    fixed: dict[
-        str, frozenset[Variable]
-    ] = {}  # variables that each constant operation derives from
-    names: dict[str, str] = {}  # of the constants that are a variable and nothing else
-    given = {t.op.name for t in inputs}
-    for op in graph.get_operations():  # in the order of creation, so after their inputs
-        if op.name in given or not op.outputs or not _is_pure(op):
-            continue
-        if op.type == "PlaceholderWithDefault" and op.inputs[0].op.name not in fixed:
-            continue
-        if any(t.op.name not in fixed for t in op.inputs):
-            continue
-        sources: set[Variable] = set().union(*(fixed[t.op.name] for t in op.inputs))
-        own = _variable_of(op, variables)
-        if own is not None:
-            sources, names[op.name] = {own}, own.name
-        elif op.type in ("Identity", "Cast") and op.inputs[0].op.name in names:
-            names[op.name] = names[op.inputs[0].op.name]
-        fixed[op.name] = frozenset(sources)
-
-    wanted = {
-        t.name: t
-        for op in graph.get_operations()
-        if op.name not in fixed
-        for t in op.inputs
-        if t.op.name in fixed
-    }
-    wanted.update((t.name, t) for t in outputs if t.op.name in fixed)
-    if not wanted:
-        return {}
-    with tf.compat.v1.Session(graph=graph) as session:
-        arrays = session.run(list(wanted.values()))
-    found: dict[str, Constant] = {}
-    shared: dict[tuple[str, str], Constant] = {}  # a variable stays one parameter, read often
-    for tensor, array in zip(wanted.values(), arrays, strict=True):
-        origins = fixed[tensor.op.name]
-        name = names.get(tensor.op.name)
-        constant = Constant(
-            np.asarray(array),
-            name or _derived_name(tensor.op.name, origins),
-            any(v.trainable for v in origins),
-        )
-        if name is not None:
-            constant = shared.setdefault((name, tensor.dtype.name), constant)
-        found[tensor.name] = constant
-    return found
-
-
-def _is_pure(op: Any) -> bool:
-    if op.type in _CALLS or op.type in (
-        "Placeholder",
-        "If",
-        "While",
-        "StatelessIf",
-        "StatelessWhile",
-    ):
-        return False
-    return not op.op_def.is_stateful and all(t.dtype.base_dtype == t.dtype for t in op.outputs)
-
-
-def _variable_of(op: Any, variables: Mapping[str, Variable] | None) -> Variable | None:
-    if op.type != "Const":
-        return None
-    if variables is not None:
-        return variables.get(op.name)
-    tensor = op.outputs[0]  # a frozen file: any floating-point array may have been trained
-    return Variable(op.name, True) if tensor.dtype.is_floating and tensor.shape.rank else None
-
-
-def _derived_name(node: str, sources: frozenset[Variable]) -> str:
-    """The name of what is worked out of variables: what shifts, else what scales, else the node."""
-    for part in ("beta", "moving_mean", "gamma", "moving_variance"):
-        for source in sorted(v.name for v in sources):
-            if source.rsplit("/", 1)[-1] == part:
-                return source
-    return sorted(sources, key=lambda v: v.name)[0].name if len(sources) == 1 else node
+    return inputs, outputs, constants_of(graph, inputs, outputs, frozen.variables)

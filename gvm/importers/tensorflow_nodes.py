@@ -27,9 +27,11 @@ from gvm.importers.shapes import (
     Poison,
     Shapes,
     Tensor,
+    Uniform,
     integers,
     objects_of,
 )
+from gvm.importers.uniform import settle
 
 __all__ = ["translate"]
 
@@ -70,10 +72,6 @@ HINTS = {
     "AvgPool3D": "nearest supported form: AvgPool",
     "LRN": "nearest supported form: batch normalisation",
     "LogSoftmax": "nearest supported form: Softmax, or logits and the loss softmax_cross_entropy",
-    "While": "nearest supported form: an unrolled loop",
-    "StatelessWhile": "nearest supported form: an unrolled loop",
-    "If": "nearest supported form: one branch, chosen before import",
-    "StatelessIf": "nearest supported form: one branch, chosen before import",
     "FusedBatchNorm": "nearest supported form: FusedBatchNormV3 with is_training=False",
     "RandomUniform": "nearest supported form: a model in inference mode",
 }
@@ -84,9 +82,13 @@ def translate(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     constants: Mapping[str, Constant],
+    is_file: bool = False,
 ) -> Graph:
-    """The graph between tensors of a frozen tf.Graph, its constants given by tensor name."""
-    translator = Translator(constants)
+    """The graph between tensors of a frozen tf.Graph, its constants given by tensor name.
+
+    ``is_file``: nobody knows which constants were variables.
+    """
+    translator = Translator(constants, is_file)
     for tensor in inputs:
         translator.add_input(description, tensor)
     made = [translator.get(tensor) for tensor in outputs]
@@ -114,10 +116,22 @@ def translate(
 class Translator(Shapes):
     """Walks from the outputs to the inputs and back."""
 
-    def __init__(self, constants: Mapping[str, Constant]) -> None:
+    def __init__(self, constants: Mapping[str, Constant], is_file: bool = False) -> None:
         super().__init__()
         self.problems: list[Problem] = []
         self.done: dict[str, Any] = dict(constants)
+        self.is_file = is_file
+        self.functions: dict[str, Any] = {}
+        """Graphs of functions by name."""
+        self._library: Any = None
+        self._evaluators: dict[Any, Callable[..., Any]] = {}
+        self._session: Any = None
+
+    def library(self, op: Any) -> Any:
+        """The definitions of the source's functions."""
+        if self._library is None:
+            self._library = op.graph.as_graph_def().library.function
+        return self._library
 
     def add_input(self, description: str, tensor: Any) -> None:
         if tensor.shape.rank is None or tensor.shape.rank == 0:
@@ -159,17 +173,7 @@ class Translator(Shapes):
         found = pattern(self, op) if pattern else None
         if found is not None:
             return found
-        if (
-            op.type == "IdentityN"
-            or op.type in _SAME
-            or op.type in HANDLERS
-            or op.type in _SHAPES
-            or op.type in _INTEGER
-        ):
-            return Plan(tuple(op.inputs), partial(self.emit, op))
-        hint = HINTS.get(op.type, _NO_TRANSLATION)
-        self.problems.append(Problem(op.name, op.type, hint))
-        return Plan(tuple(op.inputs), lambda *operands: POISON)
+        return Plan(tuple(op.inputs), partial(self.emit, op))
 
     def run(self, op: Any, plan: Plan) -> None:
         operands = [self.done[t.name] for t in plan.inputs]
@@ -179,11 +183,17 @@ class Translator(Shapes):
                 result = plan.emit(*operands)
             except (Refusal, GvmError, ValueError) as error:
                 self.problems.append(Problem(op.name, op.type, str(error)))
-        elif op.type not in HANDLERS and op.type in _INTEGER and op.outputs[0].dtype.is_floating:
+        elif self._is_at_fault(op):
             self.problems.append(Problem(op.name, op.type, HINTS.get(op.type, _NO_TRANSLATION)))
         results = result if isinstance(result, list) else [result] * len(op.outputs)
         for tensor, value in zip(op.outputs, results, strict=True):
             self.done[tensor.name] = value
+
+    def _is_at_fault(self, op: Any) -> bool:
+        """Whether a node has no translation whatever it reads."""
+        if op.type in (*HANDLERS, *DECIDED, *_SAME, *_SHAPES, *_OF_CONSTANTS, "IdentityN"):
+            return False
+        return op.type not in _INTEGER or bool(op.outputs[0].dtype.is_floating)
 
     def emit(self, op: Any, *operands: Operand) -> Any:
         """An operator by its kind of operands."""
@@ -191,51 +201,85 @@ class Translator(Shapes):
             return list(operands)
         if op.type in _SAME:
             return operands[0]
+        if op.type in DECIDED:
+            made = DECIDED[op.type](self, op, *operands)
+            if made is not NotImplemented:
+                return made
         if op.type in _SHAPES:
             return self.shape_of(op.type, operands[0])
+        if any(isinstance(x, Uniform) for x in operands):
+            settled = settle(self, op.type, operands)
+            if not isinstance(settled, list):
+                return settled
+            operands = tuple(settled)
         if any(isinstance(x, Tensor) for x in operands):
             if op.type not in HANDLERS:
                 raise Refusal(HINTS.get(op.type, _NO_TRANSLATION))
             return HANDLERS[op.type](self, op, *operands)
         if any(isinstance(x, Dimensions) for x in operands):
             if op.type not in _INTEGER:
-                raise Refusal("works out a shape from the batch size")
+                unknown = op.type not in (*HANDLERS, *DECIDED, *_OF_CONSTANTS)
+                hint = HINTS.get(op.type, _NO_TRANSLATION)
+                raise Refusal(hint if unknown else "works out a shape from the batch size")
             return integers(_INTEGER[op.type](op, *(objects_of(x) for x in operands)))
-        return self.evaluate(op, [x.data for x in operands if isinstance(x, Constant)])
+        return self.evaluate(op, [x for x in operands if isinstance(x, Constant)])
 
-    def evaluate(self, op: Any, arrays: Sequence[NDArray[Any]]) -> Any:
+    def evaluate(self, op: Any, constants: Sequence[Constant]) -> Any:
         """A node of constants that appeared during translation, worked out by TensorFlow."""
+        if op.op_def.is_stateful:
+            raise Refusal(HINTS.get(op.type, _NO_TRANSLATION))
+        if op not in self._evaluators:
+            self._evaluators[op] = self._evaluator(op)
+        try:
+            arrays = self._evaluators[op](*(c.data for c in constants))
+        except Exception as error:  # a tf.errors.OpError, or ValueError of a feed
+            raise Refusal(f"a node of constants that cannot be worked out: {error}") from error
+        trained = {c.name for c in constants if c.trainable}
+        name = next(iter(trained)) if len(trained) == 1 else op.name
+        return [
+            Constant(np.asarray(a), name, bool(trained) and np.asarray(a).dtype.kind == "f")
+            for a in arrays
+        ]
+
+    def _evaluator(self, op: Any) -> Callable[..., Any]:
         import tensorflow as tf
 
-        with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-            given = [tf.constant(a, dtype=t.dtype) for a, t in zip(arrays, op.inputs, strict=True)]
-            definition = tf.compat.v1.NodeDef()
-            definition.CopyFrom(op.node_def)
-            del definition.input[:]
-            definition.input.extend(t.name for t in given)
-            graph_def = graph.as_graph_def()
-            graph_def.node.append(definition)
-            tf.graph_util.import_graph_def(graph_def, name="evaluated")
-            made = graph.get_operation_by_name(f"evaluated/{op.name}")
-            return [Constant(np.asarray(a), op.name) for a in session.run(list(made.outputs))]
+        if self._session is None:
+            self._session = tf.compat.v1.Session(graph=tf.Graph())
+        graph = self._session.graph
+        with graph.as_default():
+            given = [tf.compat.v1.placeholder(t.dtype) for t in op.inputs]
+            attributes = {k: v for k, v in op.node_def.attr.items() if not k.startswith("_")}
+            made = graph.create_op(
+                op.type, given, [t.dtype for t in op.outputs], attrs=attributes, op_def=op.op_def
+            )
+        run: Callable[..., Any] = self._session.make_callable(list(made.outputs), given)
+        return run
 
 
 # Plain helpers
 
 
 def _only_names_rows(tensor: Any) -> bool:
-    """Whether an integer tensor is read as the row numbers of tables and as nothing else."""
+    """Whether an integer tensor is read as the row numbers of tables and as nothing else, but
+    compared with constants."""
     if not tensor.dtype.is_integer:
         return False
     readers = tensor.consumers()
     return bool(readers) and all(_names_rows(tensor, op) for op in readers)
 
 
+_COMPARISONS = ("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual")
+
+
 def _names_rows(tensor: Any, op: Any) -> bool:
-    if op.type in ("GatherV2", "ResourceGather"):
-        return bool(op.inputs[1].name == tensor.name)
+    if op.type in ("GatherV2", "ResourceGather", "OneHot"):
+        place = 0 if op.type == "OneHot" else 1
+        return bool(op.inputs[place].name == tensor.name)
+    if op.type in _COMPARISONS and all(t.op.type == "Const" for t in op.inputs if t is not tensor):
+        return True
     (made,) = op.outputs
-    if op.type in ("Less", "AddV2"):
+    if op.type == "AddV2":
         return all(from_the_end(r.outputs[0], tensor) for r in made.consumers())
     passes = op.type in ("Identity", "Cast") or from_the_end(made, tensor)
     return passes and _only_names_rows(made)
@@ -369,8 +413,13 @@ _INTEGER: dict[str, Callable[..., NDArray[Any]]] = {
 }
 
 
+_OF_CONSTANTS = ("Range", "LinSpace")
+"""Understood where constants are left of what they read."""
+
 Handler = Callable[..., Any]
 HANDLERS: dict[str, Handler] = {}
+DECIDED: dict[str, Handler] = {}
+"""Operators that take operands of every kind; NotImplemented leaves them to the others."""
 PATTERNS: dict[str, Callable[[Translator, Any], Plan | None]] = {}
 
 
@@ -379,6 +428,16 @@ def handles(*types: str) -> Callable[[Handler], Handler]:
 
     def register(function: Handler) -> Handler:
         HANDLERS.update(dict.fromkeys(types, function))
+        return function
+
+    return register
+
+
+def decides(*types: str) -> Callable[[Handler], Handler]:
+    """Registers a function as the translation of these operators, whatever their operands are."""
+
+    def register(function: Handler) -> Handler:
+        DECIDED.update(dict.fromkeys(types, function))
         return function
 
     return register
