@@ -234,7 +234,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
     ),
     "condition_of_the_input": (
         lambda x: tf.cond(x[0, 0] > 0, lambda: x, lambda: -x),
-        "",
+        "takes a part of the batch",
     ),
     "examples_taken_apart": (
         lambda x: tf.TensorArray(tf.float32, 3).unstack(x).read(0)[None],
