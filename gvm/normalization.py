@@ -21,7 +21,7 @@ def normalization_attributes() -> tuple[Attribute, ...]:
     return (
         Attribute("trailing_axes", 1, 8, "how many of the last axes are normalised together"),
         Attribute("centred", 0, 1, "1: the mean is subtracted; 0: root mean square", default=1),
-        Attribute("epsilon_multiplier", 0, 32767, "m of the epsilon m * 2^-k", default=20972),
+        Attribute("epsilon_multiplier", 0, 32767, "m of the epsilon m * 2^-k", default=21475),
         Attribute("epsilon_exponent", 0, 62, "k of the epsilon m * 2^-k", default=31),
     )
 

@@ -273,7 +273,7 @@ class Graphs:
         given = {
             "trailing_axes": self.rng.randrange(1, rank),
             "centred": self.rng.randrange(2),
-            "epsilon_multiplier": self.rng.choice((0, 16384, 20972)),
+            "epsilon_multiplier": self.rng.choice((0, 16384, 21475)),
             "epsilon_exponent": self.rng.randrange(63),
         }
         self.add("normalize", (x,), **given, **self.rounded(12))

@@ -18,10 +18,12 @@ from gvm.importers import (  # noqa: F401 (they register)
     UnsupportedModel,
     onnx_layout,
     onnx_math,
+    onnx_normalization,
     onnx_windows,
 )
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
+from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.onnx_nodes import Translator, is_trained
 from gvm.importers.shapes import Opaque, Tensor
 from gvm.importers.transposes import sink_transposes
@@ -48,9 +50,8 @@ def load_onnx(source: Any) -> Graph:
     if importlib.util.find_spec("onnx") is None:
         raise ImportModelError("ONNX is not installed: pip install 'gvm[onnx]'")
     model, description = _read(source)
-    return fold_affine(
-        sink_transposes(_translate(_without_functions(model, description), description))
-    )
+    graph = _translate(_without_functions(model, description), description)
+    return fold_affine(sink_transposes(fuse_normalizations(graph)))
 
 
 def _read(source: Any) -> tuple[Any, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -353,66 +353,6 @@ def _batch_norm(t: Translator, node: Node, x: Operand, *statistics: Operand) -> 
         t,
         x,
         lambda v: t.low.bias(t.low.scale(v, gamma.derive(scale), node.name), beta.derive(shift)),
-    )
-
-
-def _standardised(
-    t: Translator, x: Value, axes: Sequence[int], epsilon: float, name: str, centred: bool = True
-) -> Value:
-    """(x - mean) / sqrt(variance + epsilon); without centring, over the root of the mean square."""
-    if centred:
-        x = int(t.g.sub(x, t.low.mean(x, axes, True)))
-    spread = t.low.mean(int(t.g.mul(x, x)), axes, True)
-    return int(t.g.mul(x, t.low.unary("rsqrt", t.low.shift_by(spread, epsilon, f"{name}/epsilon"))))
-
-
-@handles("LayerNormalization", "RMSNormalization")
-def _layer_norm(
-    t: Translator, node: Node, x: Operand, scale: Operand, shift: Operand | None = None
-) -> Tensor:
-    value = t.whole(x)
-    rank = len(t.g.shape(value))
-    first = node.integer("axis", -1) % rank
-    if t.g.shape(value).index(-1) >= first:
-        raise Refusal("normalises over the batch; nearest supported form: the axes behind it")
-    made = _standardised(
-        t,
-        value,
-        range(first, rank),
-        node.number("epsilon", 1e-5),
-        node.name,
-        centred=node.type == "LayerNormalization",
-    )
-    made = t.low.scale(made, must_be_constant(scale, "scale"), node.name)
-    return Tensor(made if shift is None else t.low.bias(made, must_be_constant(shift, "shift")))
-
-
-@handles("InstanceNormalization")
-def _instance_norm(t: Translator, node: Node, x: Operand, scale: Operand, shift: Operand) -> Tensor:
-    gamma, beta = must_be_constant(scale, "scale"), must_be_constant(shift, "shift")
-
-    def make(value: Value) -> Value:
-        axes = range(1, len(t.g.shape(value)) - 1)
-        made = _standardised(t, value, axes, node.number("epsilon", 1e-5), node.name)
-        return t.low.bias(t.low.scale(made, gamma, node.name), beta)
-
-    return per_channel(t, x, make)
-
-
-@handles("GroupNormalization")
-def _group_norm(t: Translator, node: Node, x: Operand, scale: Operand, shift: Operand) -> Tensor:
-    gamma, beta = must_be_constant(scale, "scale"), must_be_constant(shift, "shift")
-    value = t.whole(x)
-    shape = t.g.shape(value)
-    groups = node.integer("num_groups", 1)
-    split = t.low.reshape(value, [-1, groups, math.prod(shape[1:]) // groups])
-    made = _standardised(t, split, (2,), node.number("epsilon", 1e-5), node.name)
-    each = shape[1] // groups if gamma.data.size == groups else 1
-    wide = [c.derive(np.repeat(c.data, each)) for c in (gamma, beta)]
-    return per_channel(
-        t,
-        Tensor(t.low.reshape(made, shape)),
-        lambda v: t.low.bias(t.low.scale(v, wide[0], node.name), wide[1]),
     )
 
 

@@ -25,6 +25,7 @@ from gvm.importers import (  # noqa: F401 (they register operators)
 )
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
+from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.tensorflow_constants import CALLS, Variable, constants_of
 from gvm.importers.tensorflow_nodes import translate
 
@@ -70,7 +71,8 @@ def load_tensorflow(source: Any) -> Graph:
         raise ImportModelError("TensorFlow is not installed: pip install 'gvm[tensorflow]'")
     frozen = _inline(_freeze(source))
     is_file = frozen.variables is None
-    return fold_affine(translate(frozen.description, *_operations(frozen), is_file))
+    graph = translate(frozen.description, *_operations(frozen), is_file)
+    return fold_affine(fuse_normalizations(graph))
 
 
 def _freeze(source: Any) -> Frozen:

@@ -125,6 +125,8 @@ class _Pass:
             turned = self._reduced(node, first.value, permutation)
         elif node.op == "softmax" and permutation[-1] == len(permutation) - 1:
             turned = _Turned(self._emit(node, [first.value]), permutation)
+        elif node.op == "normalize" and self._ends_alike(node, permutation):
+            turned = _Turned(self._emit(node, [first.value]), permutation)
         elif node.op == "concat":
             turned = self._concat(node, permutation)
         elif node.op == "reshape" and self._keeps_order(first.value, permutation):
@@ -151,6 +153,12 @@ class _Pass:
         shape = self.g.shape(value)
         moved = [i for i in permutation if shape[i] != 1]
         return moved == sorted(moved)
+
+    def _ends_alike(self, node: Node, permutation: tuple[int, ...]) -> bool:
+        """Whether the axes that are normalised together are the last ones inside as well."""
+        last = node.attributes["trailing_axes"]
+        assert isinstance(last, int)
+        return sorted(permutation[-last:]) == list(range(len(permutation)))[-last:]
 
     def _reduced(self, node: Node, value: Value, permutation: tuple[int, ...]) -> _Turned:
         axes = self._list(node, "axes")
