@@ -1,0 +1,159 @@
+"""The state machine: a block in, the next state and receipts out. A pure function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from chain import (
+    beacon,
+    confirmation,
+    envelope,
+    evidence,
+    inference,
+    jobs,
+    ledger,
+    nodes,
+    rewards,
+    rounds,
+    schedule,
+    staking,
+    trainers,
+    transfers,
+    uptime,
+    verifiers,
+)
+from chain.blocks import Block, block_hash, require_block
+from chain.codec import Count, Digest, Text
+from chain.context import Actions, Context, Execution
+from chain.envelope import Envelope
+from chain.hashes import digest_of
+from chain.records import Notice
+from chain.refusal import Code, Refused, require
+from chain.state import State
+
+HANDLERS: Actions = {
+    **transfers.ACTIONS,
+    **staking.ACTIONS,
+    **uptime.ACTIONS,
+    **evidence.ACTIONS,
+    **nodes.ACTIONS,
+    **jobs.ACTIONS,
+    **trainers.ACTIONS,
+    **beacon.ACTIONS,
+    **verifiers.ACTIONS,
+    **confirmation.ACTIONS,
+    **inference.ACTIONS,
+}
+KINDS: envelope.Kinds = {envelope.kind_of(kind): kind for kind in HANDLERS}
+"""Every action by its name on the wire."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a transaction. ``rule``: the one that was broken, empty on success."""
+
+    transaction: Digest
+    code: Code
+    rule: Text
+    gas: Count
+    notices: tuple[Notice, ...]
+
+
+def gas_of(state: State, execution: Execution, found: Envelope, size: int) -> int:
+    """D13: a price that is known before anything runs: bytes, and the exact multiply-adds of what
+    the chain or a node will have to compute."""
+    parameters, action = state.parameters, found.action
+    work = 0
+    if isinstance(action, jobs.StartJob):
+        try:
+            work = jobs.inspect_program(execution, action.program).multiply_adds
+        except Refused:
+            work = 0  # the action will be refused, for its fee
+    elif isinstance(action, confirmation.Dispute | inference.RequestInference):
+        job = state.jobs.get(action.job)
+        work = 0 if job is None else job.cost
+    gas = parameters.gas_per_transaction + parameters.gas_per_byte * size
+    return gas + work // parameters.multiply_adds_per_gas
+
+
+def admit(state: State, execution: Execution, data: bytes) -> tuple[Envelope, int]:
+    """D10 to D14: what must hold before a transaction costs anything; a pool asks the same.
+    Returns the envelope and its gas."""
+    parameters = state.parameters
+    found = envelope.read(data, parameters.max_transaction_bytes, KINDS)
+    sender = ledger.account_of(state, found.sender)
+    require(
+        found.header.nonce == sender.nonce,
+        Code.NONCE,
+        "D12",
+        f"nonce must be {sender.nonce}, received {found.header.nonce}",
+    )
+    envelope.require_signature(found, parameters.chain, execution.verify)
+    gas = gas_of(state, execution, found, len(data))
+    least = -(-gas // parameters.gas_per_token)
+    fee = found.header.fee
+    require(fee >= least, Code.FEE, "D13", f"the fee must be at least {least}, received {fee}")
+    require(
+        sender.balance >= fee,
+        Code.FUNDS,
+        "D14",
+        f"the fee is {fee}, the account has {sender.balance}",
+    )
+    return found, gas
+
+
+def apply_transaction(
+    state: State, execution: Execution, data: bytes, height: int, gas_left: int
+) -> tuple[State, Receipt]:
+    """D14, D15: a transaction that is not admitted changes nothing; one that is pays its fee and
+    spends its nonce, and changes nothing else if its action is refused."""
+    name = envelope.transaction_id(data)
+    try:
+        found, gas = admit(state, execution, data)
+        require(gas <= gas_left, Code.GAS, "D16", f"the block has {gas_left} gas left")
+    except Refused as refused:
+        return state, Receipt(name, refused.code, refused.rule, 0, ())
+    paid = ledger.move(state, found.sender, ledger.FEES, found.header.fee)
+    account = ledger.account_of(paid, found.sender)
+    spent = replace(account, nonce=account.nonce + 1)
+    paid = paid.but(accounts=paid.accounts.set(found.sender, spent), notices=())
+    context = Context(execution, height, name, found.sender, found.header.public)
+    try:
+        done = HANDLERS[type(found.action)](paid, context, found.action)
+    except Refused as refused:
+        return paid, Receipt(name, refused.code, refused.rule, gas, ())
+    return done.but(notices=()), Receipt(name, Code.OK, "", gas, done.notices)
+
+
+def apply_block(
+    state: State, block: Block, execution: Execution
+) -> tuple[State, tuple[Receipt, ...]]:
+    """The state after a block, and what became of each transaction; the last receipt is of the
+    block itself.
+
+    Raises :class:`chain.refusal.Refused` for a block that does not follow the state.
+    """
+    require_block(state, block)
+    parameters, height = state.parameters, block.height
+    signers = frozenset(block.signed)
+    # D76: what the block says of the past, then its transactions in order, then what is due.
+    state = uptime.record_signatures(state, signers, height)
+    state = uptime.record_turns(state, state.schedule, height, block.round)
+    for found in block.misbehaviour:
+        state = evidence.process_misbehaviour(state, found, height)
+    first, state = state.notices, state.but(notices=())
+    receipts, gas_left = [], parameters.max_block_gas
+    for data in block.transactions:
+        state, receipt = apply_transaction(state, execution, data, height, gas_left)
+        gas_left -= receipt.gas
+        receipts.append(receipt)
+    state = state.but(entropy=digest_of("entropy", state.entropy, block_hash(block)))
+    state = rounds.advance_rounds(state, execution, height)
+    state = inference.advance_tasks(state, height)
+    state = rewards.pay_block(state, block.proposer, signers)
+    state = schedule.advance_schedule(state, height)
+    name = block_hash(block)
+    notices = (*first, *state.notices)
+    receipts.append(Receipt(name, Code.OK, "", parameters.max_block_gas - gas_left, notices))
+    state = state.but(height=height, parent=name, notices=(), referee_work=0)
+    return state, tuple(receipts)

@@ -1,0 +1,69 @@
+"""What a proven fault costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chain import ledger
+from chain.records import Node, Pool
+from chain.staking import get_validator, pool_key
+from chain.state import State
+
+
+def take(state: State, source: bytes, amount: int, reporter: bytes | None) -> State:
+    """D34: the reporter has its share of what is lost, the rest is burned."""
+    if reporter is not None:
+        part = amount * state.parameters.reporter_share // 1000
+        state = ledger.move(state, source, reporter, part)
+        amount -= part
+    return ledger.burn(state, source, amount)
+
+
+def slash_validator(
+    state: State, name: bytes, since: int, height: int, share: int, reporter: bytes | None = None
+) -> State:
+    """D32: a share of the stake behind a validator, and of what left it at or after ``since``."""
+    validator = get_validator(state, name)
+    lost = validator.tokens * share // 1000
+    validators = state.validators.set(name, replace(validator, tokens=validator.tokens - lost))
+    state = take(state.but(validators=validators), ledger.BONDED, lost, reporter)
+    size = state.parameters.unbonding_bucket
+    for bucket in range(since // size, height // size + 1):
+        key = pool_key(name, bucket)
+        pool = state.pools.get(key)
+        if pool is not None:
+            part = pool.tokens * share // 1000
+            pools = state.pools.set(key, Pool(pool.tokens - part, pool.shares))
+            state = take(state.but(pools=pools), ledger.UNBONDING, part, reporter)
+            lost += part
+    return state.note("validator slashed", name, lost)
+
+
+def slash_node(state: State, name: bytes, share: int, reporter: bytes | None = None) -> State:
+    """D35: a share of a node's bond; a node below the full bond serves no more."""
+    node = state.nodes.get(name) or Node(0, 0)
+    lost = node.bond * share // 1000
+    state = state.but(nodes=state.nodes.set(name, replace(node, bond=node.bond - lost)))
+    return take(state, ledger.BONDS, lost, reporter).note("node slashed", name, lost)
+
+
+def jail(state: State, name: bytes, height: int) -> State:
+    """D43: out of elections until the time is over and the operator asks."""
+    validator = replace(
+        get_validator(state, name),
+        jailed=True,
+        jailed_until=height + state.parameters.jail_blocks,
+        window=b"",
+        blocks=0,
+        missed=0,
+        missed_turns=0,
+    )
+    state = state.but(validators=state.validators.set(name, validator))
+    return state.note("validator jailed", name, validator.jailed_until)
+
+
+def expel(state: State, name: bytes, height: int) -> State:
+    """D36: an equivocator never returns."""
+    state = jail(state, name, height)
+    validator = replace(get_validator(state, name), tombstoned=True)
+    return state.but(validators=state.validators.set(name, validator))
