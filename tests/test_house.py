@@ -30,7 +30,6 @@ SUFFIXES = {
 
 # Files that may pass 500 lines, each with its reason.
 LONG = {
-    "gvm/_core/cpu/gemm.cc": "one engine: packing, blocks, certificates and routes of a product",
     "tests/core/abi_test.cc": "one short test for each promise of gvm.h",
     "tests/core/hostile_test.cc": "damage and execution are read as one harness",
     "tests/test_import_onnx.py": "one short test per operator and kind of source",

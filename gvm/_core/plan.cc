@@ -90,8 +90,12 @@ class Planner {
           plan_.constant_steps.push_back(step);
           continue;
         }
-        if (traits_.epilogue != nullptr && traits_.epilogue(*nodes[i].op))
-          fuse(nodes, &step, &taken);
+        step.keeps =
+            nodes[i].inputs.size() > 1 && constant[static_cast<size_t>(nodes[i].inputs[1])];
+        const bool linear = traits_.epilogue != nullptr && traits_.epilogue(*nodes[i].op);
+        if (linear || (traits_.converts != nullptr && traits_.converts(*nodes[i].op))) {
+          fuse(nodes, linear, &step, &taken);
+        }
         plan_.steps.push_back(step);
       }
     }
@@ -116,9 +120,9 @@ class Planner {
     (*taken)[static_cast<size_t>(index)] = true;
   }
 
-  void fuse(const std::vector<Node>& nodes, Step* step, std::vector<bool>* taken) {
+  void fuse(const std::vector<Node>& nodes, bool with_bias, Step* step, std::vector<bool>* taken) {
     int value = nodes[static_cast<size_t>(step->node)].outputs[0];
-    const int bias = follower(nodes, value, "bias_add");
+    const int bias = with_bias ? follower(nodes, value, "bias_add") : -1;
     int convert = -1;
     if (bias >= 0) {
       const Node& b = nodes[static_cast<size_t>(bias)];

@@ -15,6 +15,7 @@ struct Step {
   int segment = 0;
   int node = 0;                            // index in the segment: the kernel that runs
   int bias = -1, convert = -1, relu = -1;  // nodes of the segment fused behind it
+  bool keeps = false;                      // its second operand depends on the parameters alone
 };
 
 struct Plan {
@@ -34,6 +35,7 @@ struct PlanTraits {
   bool (*epilogue)(const OpInfo&) = nullptr;
   bool (*in_place)(const OpInfo&) = nullptr;
   bool (*view)(const OpInfo&) = nullptr;
+  bool (*converts)(const OpInfo&) = nullptr;
 };
 
 // Nodes that depend on the given values [first, last) alone, round to nearest and have no batch

@@ -25,6 +25,22 @@ void* SlotScratch::get(int slot, int64_t bytes) {
   return b.data();
 }
 
+void* KeptPieces::get(int64_t index, int64_t bytes, bool* fresh) {
+  const size_t i = static_cast<size_t>(index);
+  if (i >= pieces_.size()) {
+    pieces_.resize(i + 1);
+    made_.resize(i + 1, false);
+  }
+  if (pieces_[i].size() != static_cast<uint64_t>(bytes)) {
+    Buffer other(static_cast<uint64_t>(bytes));
+    pieces_[i].swap(other);
+    made_[i] = false;
+  }
+  *fresh = !made_[i];
+  made_[i] = true;
+  return pieces_[i].data();
+}
+
 void set_tensor(Tensor* tensor, const Type& type, int64_t local, void* data) {
   tensor->type = type;
   tensor->data = data;
@@ -101,9 +117,16 @@ bool Session::write(bool state, const uint8_t* bytes, size_t size, Error* error)
   const Layout& layout = state ? program_->state : program_->parameters;
   if (!check_buffer(layout, state ? "state" : "parameters", bytes, size, error)) return false;
   decode_buffer(layout, bytes, (state ? state_ : parameters_).data());
-  for (bool& valid : constants_valid_) valid = false;
-  ++version_;
+  parameters_changed();
   return true;
+}
+
+void Session::parameters_changed() {
+  for (bool& valid : constants_valid_) valid = false;
+  for (auto& nodes : kept_) {
+    for (auto& node : nodes) node.second.invalidate();
+  }
+  ++version_;
 }
 
 bool Session::read(bool state, uint8_t* bytes, size_t size, Error* error) const {
@@ -128,6 +151,7 @@ Plan Session::make_plan(FunctionKind kind, int64_t batch, Variant variant) const
   PlanTraits traits = cpu_plan_traits();
   if (variant == Variant::plain) {
     traits.epilogue = nullptr;
+    traits.converts = nullptr;
     traits.in_place = nullptr;
   }
   return plan_memory(program_->functions[kind], batch, traits, first, last);
@@ -247,6 +271,10 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
     call.out = out.data();
     call.fused = &fused;
     counter += static_cast<size_t>(step.convert - step.node);
+  }
+  // In training the weights are another time's before they are read again.
+  if (step.keeps && kind != kGrad) {
+    call.kept = &kept_[kind][segment.first_node + static_cast<size_t>(step.node)];
   }
   // A value without a batch is computed in every shard; the shard of the first example counts it.
   int64_t counted_elsewhere = 0;

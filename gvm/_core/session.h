@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,6 +38,16 @@ class SlotScratch : public Scratch {
 
  private:
   Buffer slots_[4];
+};
+
+class KeptPieces : public Kept {
+ public:
+  void* get(int64_t index, int64_t bytes, bool* fresh) override;
+  void invalidate() { made_.assign(made_.size(), false); }
+
+ private:
+  std::vector<Buffer> pieces_;
+  std::vector<bool> made_;
 };
 
 // Which kernels exist is known to the backend alone.
@@ -125,6 +136,8 @@ class Session {
   // offset: that of the shard which needs them, for counting clamps.
   Status run_constants(FunctionKind kind, Frame* frame, int64_t offset, Error* error);
   void bind_parameters(FunctionKind kind, Frame* frame);
+  // What was computed from the parameters is no longer theirs.
+  void parameters_changed();
   // apply on totals within their bounds, one array each.
   Status run_apply(const std::vector<const int64_t*>& totals, uint64_t seed, uint64_t step,
                    Error* error);
@@ -140,7 +153,8 @@ class Session {
   Variant variants_[kFunctions] = {};
   Buffer constants_[kFunctions];
   bool constants_valid_[kFunctions] = {};
-  std::unique_ptr<Frame> frames_[kFunctions];  // reused while the batch stays the same
+  std::map<size_t, KeptPieces> kept_[kFunctions];  // by node
+  std::unique_ptr<Frame> frames_[kFunctions];      // reused while the batch stays the same
   std::vector<int64_t> clamps_[kFunctions];
 };
 

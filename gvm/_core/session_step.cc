@@ -43,8 +43,7 @@ Status Session::run_apply(const std::vector<const int64_t*>& totals, uint64_t se
   give_frame(kApply, std::move(owned));
   parameters_.swap(next_parameters_);
   state_.swap(next_state_);
-  for (bool& valid : constants_valid_) valid = false;
-  ++version_;
+  parameters_changed();
   return Status::ok;
 }
 

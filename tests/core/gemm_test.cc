@@ -263,6 +263,60 @@ void test_edges(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
   }
 }
 
+// Panels that stay: made once, read again, and the same sums as without them. One job has several
+// passes of columns and of terms.
+class TestKept : public gvm::Kept {
+ public:
+  void* get(int64_t index, int64_t bytes, bool* fresh) override {
+    const size_t i = static_cast<size_t>(index);
+    if (i >= pieces.size()) pieces.resize(i + 1);
+    *fresh = pieces[i].empty();
+    made += *fresh ? 1 : 0;
+    if (*fresh) pieces[i].resize(static_cast<size_t>(bytes) + 64);
+    char* const data = pieces[i].data();
+    return data + (64 - reinterpret_cast<uintptr_t>(data) % 64) % 64;
+  }
+  std::vector<std::vector<char>> pieces;
+  int made = 0;
+};
+
+void test_kept(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
+  const int64_t shapes[][3] = {{9, 1100, 17000}, {20, 33, 40}, {300, 70, 5}, {9, 1, 1}};
+  for (const auto& shape : shapes) {
+    const int64_t m = shape[0], n = shape[1], k = shape[2];
+    Mix mix{static_cast<uint64_t>(k)};
+    std::vector<int16_t> a(static_cast<size_t>(m * k)), b(static_cast<size_t>(k * n));
+    for (int16_t& x : a) x = static_cast<int16_t>(mix.next());
+    for (int16_t& x : b) x = static_cast<int16_t>(mix.next());
+    const gvm::StridedLines a_lines = {a.data(), k, 1}, b_lines = {b.data(), 1, n};
+    std::vector<int64_t> plain(static_cast<size_t>(m * n)), sums(plain.size());
+    TestKept kept;
+    gvm::Gemm job;
+    job.m = m, job.n = n, job.k = k;
+    job.a = gvm::strided_lines(a_lines);
+    job.b = gvm::strided_lines(b_lines);
+    job.epilogue.rows.step = n;
+    job.epilogue.data = plain.data();
+    gvm::gemm(job, cpu, threads, scratch);
+    job.kept = &kept;
+    job.first_kept = 2;
+    job.epilogue.data = sums.data();
+    int made = 0;
+    for (const int64_t rows : {m, m, int64_t{9}}) {
+      std::fill(sums.begin(), sums.end(), -1);
+      job.m = rows;
+      gvm::gemm(job, cpu, threads, scratch);
+      const bool same = std::equal(sums.begin(), sums.begin() + rows * n, plain.begin());
+      const bool pieces = static_cast<int64_t>(kept.pieces.size()) <= 2 + job.kept_pieces();
+      if (made == 0) made = kept.made;
+      if (!same || !pieces || made == 0 || kept.made != made) {
+        ++failures;
+        std::printf("gemm %s: panels that stay: wrong\n", gvm::cpu_level_name(cpu.level));
+      }
+    }
+  }
+}
+
 void test_threads() {
   for (const int count : {1, 2, 5}) {
     Threads threads(count);
@@ -299,6 +353,7 @@ int main() {
       test_random_cases(cpu, threads, scratch);
       test_shapes(cpu, threads, scratch);
       test_edges(cpu, threads, scratch);
+      test_kept(cpu, threads, scratch);
     }
   }
   return failures == 0 ? 0 : 1;

@@ -36,6 +36,7 @@ PlanTraits cpu_plan_traits() {
   traits.epilogue = [](const OpInfo& op) { return cpu_kernel(op).epilogue; };
   traits.in_place = [](const OpInfo& op) { return cpu_kernel(op).in_place; };
   traits.view = [](const OpInfo& op) { return cpu_kernel(op).view; };
+  traits.converts = [](const OpInfo& op) { return cpu_kernel(op).converts; };
   return traits;
 }
 

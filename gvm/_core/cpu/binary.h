@@ -1,6 +1,9 @@
 // Exact functions of two broadcast operands.
 #pragma once
 
+#include <atomic>
+
+#include "cpu/linear.h"
 #include "cpu/strided.h"
 
 namespace gvm {
@@ -26,8 +29,7 @@ void binary_row(const F& f, const A* a, int64_t step_a, const B* b, int64_t step
 }
 
 // The innermost stride of a dense operand under broadcasting is 0 or 1.
-template <typename Out, typename F, typename A, typename B>
-void binary(const Call& call, const F& f, const A* a, const B* b) {
+inline Nest<2> binary_nest(const Call& call) {
   const Tensor& out = call.out[0];
   const auto strides_a = broadcast_strides(call.in[0], out.type.rank);
   const auto strides_b = broadcast_strides(call.in[1], out.type.rank);
@@ -36,12 +38,57 @@ void binary(const Call& call, const F& f, const A* a, const B* b) {
     const size_t at = static_cast<size_t>(i);
     nest.push(out.dims[i], {strides_a[at], strides_b[at]});
   }
+  return nest;
+}
+
+template <typename Out, typename F, typename A, typename B>
+void binary(const Call& call, const F& f, const A* a, const B* b) {
+  const Tensor& out = call.out[0];
+  const Nest<2> nest = binary_nest(call);
   for_ranges(call, out.elements, kGrain, [&](int64_t begin, int64_t end) {
     for_rows(nest, begin, end, [&](int64_t element, const int64_t* offsets, int64_t count) {
       binary_row(f, a + offsets[0], nest.inner_stride(0), b + offsets[1], nest.inner_stride(1),
                  out.as<Out>() + element, count);
     });
   });
+}
+
+constexpr int64_t kExactHeld = 1024;  // results between function and convert
+
+// The same with the convert and relu of call.fused behind it; Exact is i32 or i64.
+template <typename Exact, typename F, typename A, typename B>
+void binary_converted(const Call& call, const F& f, const A* a, const B* b) {
+  const Tensor& out = call.out[0];
+  const Epilogue to = epilogue_of(call);
+  const Nest<2> nest = binary_nest(call);
+  const ConvertRun run =
+      convert_run(*call.cpu, sizeof(Exact) == 4 ? DType::i32 : DType::i64, to.type);
+  const int64_t bytes = dtype_bytes(to.type);
+  std::atomic<int64_t> clamps{0};
+  for_ranges(call, out.elements, kGrain, [&](int64_t begin, int64_t end) {
+    Exact held[kExactHeld];
+    int64_t first = begin, count = 0, clamped = 0;
+    const auto flush = [&] {
+      clamped += convert_elements(run, held, sizeof(Exact), out.as<char>() + first * bytes, bytes,
+                                  first, count, to.convert, to.index);
+      first += count;
+      count = 0;
+    };
+    for_rows(nest, begin, end, [&](int64_t, const int64_t* offsets, int64_t length) {
+      const int64_t step_a = nest.inner_stride(0), step_b = nest.inner_stride(1);
+      for (int64_t done = 0; done < length;) {
+        const int64_t n = std::min(length - done, kExactHeld - count);
+        binary_row(f, a + offsets[0] + done * step_a, step_a, b + offsets[1] + done * step_b,
+                   step_b, held + count, n);
+        done += n;
+        count += n;
+        if (count == kExactHeld) flush();
+      }
+    });
+    flush();
+    clamps += clamped;
+  });
+  *call.clamps += clamps;
 }
 
 // a * 2^shift_a + sign * b * 2^shift_b at F = max(Fa, Fb); the loader has proved that it fits.
@@ -55,15 +102,39 @@ struct ShiftedSum {
   }
 };
 
+// The same of 16-bit operands, shifted by at most 14 places each.
+struct NarrowShiftedSum {
+  int shift_a, shift_b;
+  bool negative;
+  int32_t operator()(int32_t a, int32_t b) const {
+    const uint32_t x = static_cast<uint32_t>(a) << shift_a;
+    const uint32_t y = static_cast<uint32_t>(b) << shift_b;
+    return static_cast<int32_t>(negative ? x - y : x + y);
+  }
+};
+
 inline Status run_sum(const Call& call, bool negative) {
   const Tensor &a = call.in[0], &b = call.in[1];
-  const int f = call.out[0].type.fraction_bits;
+  const int f =
+      call.fused != nullptr ? call.fused->fraction_bits_in : call.out[0].type.fraction_bits;
   // Only 0 may be shifted by more than 62 places.
   const ShiftedSum sum = {std::min(f - a.type.fraction_bits, 63),
                           std::min(f - b.type.fraction_bits, 63), negative};
+  const bool short_operands = a.type.dtype == DType::i16 && b.type.dtype == DType::i16;
+  if (call.fused != nullptr && short_operands && std::max(sum.shift_a, sum.shift_b) <= 14) {
+    const NarrowShiftedSum narrow = {sum.shift_a, sum.shift_b, negative};
+    binary_converted<int32_t>(call, narrow, a.as<int16_t>(), b.as<int16_t>());
+    return Status::ok;
+  }
   with_integer(a.type.dtype, [&](auto zero_a) {
     with_integer(b.type.dtype, [&](auto zero_b) {
-      binary<int64_t>(call, sum, a.as<decltype(zero_a)>(), b.as<decltype(zero_b)>());
+      const auto* of_a = a.as<decltype(zero_a)>();
+      const auto* of_b = b.as<decltype(zero_b)>();
+      if (call.fused != nullptr) {
+        binary_converted<int64_t>(call, sum, of_a, of_b);
+      } else {
+        binary<int64_t>(call, sum, of_a, of_b);
+      }
     });
   });
   return Status::ok;

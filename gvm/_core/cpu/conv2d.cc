@@ -29,6 +29,8 @@ void run_group(const Call& call, const Convolution& c, int64_t group) {
   job.epilogue = epilogue_of(call, first_filter);
   job.epilogue.rows.first = first_filter;
   job.epilogue.rows.step = c.filters;
+  job.kept = call.kept;
+  job.first_kept = group * job.kept_pieces();
   gemm(job, *call.cpu, *call.threads, *call.scratch);
 }
 

@@ -75,35 +75,6 @@ void prove(const GemmKernels& kernels, const Panels& panels, int64_t i, int widt
   norms[panels.blocks] = *std::max_element(all, all + kMaxWidth);
 }
 
-int64_t bias_at(const Epilogue& to, int64_t column) {
-  const int64_t bias = to.bias_type == DType::i16 ? static_cast<const int16_t*>(to.bias)[column]
-                                                  : static_cast<const int32_t*>(to.bias)[column];
-  return static_cast<int64_t>(static_cast<uint64_t>(bias) << to.bias_shift);
-}
-
-// Copies or adds n exact sums.
-void add_sums(const int64_t* from, int64_t n, bool accumulate, int64_t* to) {
-  if (!accumulate) {
-    std::memcpy(to, from, static_cast<size_t>(n) * sizeof *to);
-    return;
-  }
-  for (int64_t i = 0; i < n; ++i) to[i] += from[i];
-}
-
-// Stores or converts n sums with their bias. An i64 destination takes i64 sums only.
-int64_t put(const Epilogue& to, const CpuKernels& cpu, const void* sums, DType type, int64_t n,
-            int64_t element) {
-  if (to.type == DType::i64) {
-    add_sums(static_cast<const int64_t*>(sums), n, to.accumulate,
-             static_cast<int64_t*>(to.data) + element);
-    return 0;
-  }
-  const int64_t bytes = dtype_bytes(to.type);
-  return convert_elements(convert_run(cpu, type, to.type), sums, dtype_bytes(type),
-                          static_cast<char*>(to.data) + element * bytes, bytes, element, n,
-                          to.convert, to.index);
-}
-
 // A multiplication of terms [term, term + terms) and columns `columns`, both small enough to pack.
 class Pass {
  public:
@@ -183,6 +154,7 @@ void Pass::plan() {
   group_panels_ = kGroupColumns / kernels_.columns;
   const int64_t threads = threads_.count();
   const int64_t most = kBlockRows / kernels_.rows;
+  shared_b_ = job_.kept != nullptr;
   if (row_panels_ > most) {
     shared_b_ = true;
     row_parts_ = std::min(row_panels_, divide_up(divide_up(row_panels_, most), threads) * threads);
@@ -265,8 +237,12 @@ void Pass::pack_b(Span panels, const Panels& to, int64_t to_first) const {
 void Pass::run() {
   if (shared_b_) {
     b_ = {nullptr, nullptr, pairs_, blocks_, kernels_.columns};
-    b_.place(static_cast<char*>(scratch_.get(0, b_.bytes(column_panels_))), column_panels_);
-    const int64_t parts = std::min<int64_t>(column_panels_, 4 * threads_.count());
+    const int64_t bytes = b_.bytes(column_panels_);
+    bool fresh = true;
+    void* const memory = job_.kept != nullptr ? job_.kept->get(job_.first_kept, bytes, &fresh)
+                                              : scratch_.get(0, bytes);
+    b_.place(static_cast<char*>(memory), column_panels_);
+    const int64_t parts = fresh ? std::min<int64_t>(column_panels_, 4 * threads_.count()) : 0;
     threads_.parallel_for(parts, [&](int64_t i) {
       const Span panels = part(column_panels_, parts, i);
       pack_b(panels, b_, panels.first);
@@ -430,7 +406,7 @@ int64_t Pass::emit(const char* sums, bool wide, int64_t ldc, int64_t row, int64_
     const char* const from = sums + i * ldc * sum_bytes;
     const int64_t element = to_.rows(row + i) + first;
     if (wide || to_.type != DType::i64) {
-      clamps += put(to_, cpu_, from, wide ? DType::i64 : DType::i32, length, element);
+      clamps += put_sums(to_, cpu_, from, wide ? DType::i64 : DType::i32, length, element);
     } else {
       kernels_.widen(reinterpret_cast<const int32_t*>(from), 0,
                      static_cast<int64_t*>(to_.data) + element, 0, 1, length, 0, to_.accumulate);
@@ -439,85 +415,40 @@ int64_t Pass::emit(const char* sums, bool wide, int64_t ldc, int64_t row, int64_
   return clamps;
 }
 
-constexpr int64_t kPackTerms = 128;  // packed of all panels before the next: they share pages
+// How a multiplication is cut into passes: terms and columns of each.
+struct Passes {
+  int64_t terms, columns;
 
-void pack_strided(const void* context, const GemmKernels& kernels, int64_t line, int64_t lines,
-                  int64_t term, int64_t terms, int width, int16_t* panels, int64_t panel_stride) {
-  const StridedLines& from = *static_cast<const StridedLines*>(context);
-  const int64_t step = from.term_stride == 1 ? terms : kPackTerms;
-  for (int64_t k = 0; k < terms; k += step) {
-    const int64_t count = std::min(step, terms - k);
-    for (int64_t i = 0; i < lines; i += width) {
-      const int16_t* data =
-          from.data + (line + i) * from.line_stride + (term + k) * from.term_stride;
-      int16_t* const to = panels + i / width * panel_stride + k * width;
-      const int held = static_cast<int>(std::min<int64_t>(width, lines - i));
-      if (from.term_stride == 1) {
-        const int16_t* starts[kMaxWidth];
-        for (int j = 0; j < held; ++j) starts[j] = data + j * from.line_stride;
-        kernels.pack_lines(starts, held, count, width, to);
-      } else {
-        kernels.pack_terms(data, from.term_stride, held, count, width, to);
-      }
-    }
+  Passes(int64_t n, int64_t k, int64_t unit)
+      : terms(std::min(std::max<int64_t>(k, 1), kPassTerms)) {
+    const int64_t most =
+        std::max<int64_t>(1, kSharedBytes / (2 * terms) / kGroupColumns) * kGroupColumns;
+    columns = divide_up(divide_up(n, divide_up(n, most)), unit) * unit;
   }
-}
+};
 
 // All passes of a multiplication whose terms fit one pass, or whose destination adds them up.
 void run_passes(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch) {
-  const int64_t pass_terms = std::min(std::max<int64_t>(job.k, 1), kPassTerms);
-  const int64_t unit = cpu.gemm.columns;
-  const int64_t most =
-      std::max<int64_t>(1, kSharedBytes / (2 * pass_terms) / kGroupColumns) * kGroupColumns;
-  const int64_t column_passes = divide_up(job.n, most);
-  const int64_t columns_each = divide_up(divide_up(job.n, column_passes), unit) * unit;
-  for (int64_t column = 0; column < job.n; column += columns_each) {
-    const Span columns = {column, std::min(columns_each, job.n - column)};
-    Gemm pass = job;
-    for (int64_t term = 0; term == 0 || term < job.k; term += pass_terms) {
-      Pass(pass, cpu, threads, scratch, {term, std::min(pass_terms, job.k - term)}, columns).run();
+  const Passes cut(job.n, job.k, cpu.gemm.columns);
+  Gemm pass = job;
+  for (int64_t column = 0; column < job.n; column += cut.columns) {
+    const Span columns = {column, std::min(cut.columns, job.n - column)};
+    pass.epilogue = job.epilogue;
+    for (int64_t term = 0; term == 0 || term < job.k; term += cut.terms) {
+      Pass(pass, cpu, threads, scratch, {term, std::min(cut.terms, job.k - term)}, columns).run();
       pass.epilogue.accumulate = true;
       pass.epilogue.bias = nullptr;
+      ++pass.first_kept;
     }
   }
 }
 
 }  // namespace
 
-LineSource strided_lines(const StridedLines& lines) { return {pack_strided, &lines}; }
-
-const StridedLines* as_strided(const LineSource& source) {
-  if (source.pack != pack_strided) return nullptr;
-  return static_cast<const StridedLines*>(source.context);
-}
-
-ConvertRun convert_run(const CpuKernels& cpu, DType src, DType dst) {
-  const int row = src == DType::i16 ? 0 : src == DType::i32 ? 1 : 2;
-  return cpu.convert.run[row][dst == DType::i16 ? 0 : 1];
-}
-
-int64_t convert_elements(ConvertRun run, const void* src, int64_t src_bytes, void* dst,
-                         int64_t dst_bytes, int64_t first, int64_t n, const ConvertSite& site,
-                         const IndexMap& index) {
-  const char* from = static_cast<const char*>(src);
-  char* to = static_cast<char*>(dst);
-  if (site.rounding == Rounding::nearest || site.shift <= 0) return run(from, n, site, 0, to);
-  int64_t clamps = 0;
-  while (n > 0) {
-    const int64_t count = std::min(n, index.run - first % index.run);
-    clamps += run(from, count, site, static_cast<uint64_t>(index(first)), to);
-    from += count * src_bytes;
-    to += count * dst_bytes;
-    first += count;
-    n -= count;
-  }
-  return clamps;
-}
-
-int64_t emit_sums(const Epilogue& to, const CpuKernels& cpu, int64_t* sums, int64_t n,
-                  int64_t column, int64_t element) {
-  for (int64_t j = 0; to.bias != nullptr && j < n; ++j) sums[j] += bias_at(to, column + j);
-  return put(to, cpu, sums, DType::i64, n, element);
+int64_t Gemm::kept_pieces() const {
+  // The narrowest unit of columns bounds the passes of every instruction set.
+  const Passes cut(n, k, 1);
+  return divide_up(n, cut.columns) * std::max<int64_t>(1, divide_up(k, cut.terms));
 }
 
 void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch) {

@@ -72,6 +72,11 @@ struct Gemm {
   LineSource a = {}, b = {};
   Epilogue epilogue;
   GemmRoute route = GemmRoute::automatic;
+  // Where b's panels stay between calls; piece `first_kept` and those behind it.
+  Kept* kept = nullptr;
+  int64_t first_kept = 0;
+
+  int64_t kept_pieces() const;  // that it takes
 };
 
 void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch);
@@ -79,6 +84,13 @@ void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scr
 // gemm() for few rows whose columns lie beside each other: b is read once, in order, and nothing is
 // packed. Returns false where the job is not of that kind.
 bool gemm_few_rows(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch);
+
+// The bias of a column, aligned to the sums.
+int64_t bias_at(const Epilogue& to, int64_t column);
+
+// Stores or converts n sums of `type` with their bias. An i64 destination takes i64 sums only.
+int64_t put_sums(const Epilogue& to, const CpuKernels& cpu, const void* sums, DType type, int64_t n,
+                 int64_t element);
 
 // The epilogue for n exact sums of one row, columns [column, column + n), the first of which is
 // element `element`: adds the bias to them in place, converts or stores. Returns the clamps.

@@ -41,7 +41,17 @@ class Scratch {
   virtual void* get(int slot, int64_t bytes) = 0;
 };
 
-// Nodes that the planner has fused behind a linear kernel, in this order: bias, convert, relu.
+// Memory of one node that keeps its contents from call to call while the parameters stay: for
+// packed weights.
+class Kept {
+ public:
+  virtual ~Kept() = default;
+  // Piece `index` >= 0 of the node, of `bytes`, 64-byte aligned. *fresh: its contents are undefined
+  // and must now be made, to last until the parameters change.
+  virtual void* get(int64_t index, int64_t bytes, bool* fresh) = 0;
+};
+
+// Nodes that the planner has fused behind a kernel, in this order: bias, convert, relu.
 struct Fused {
   const Tensor* bias = nullptr;  // shared, length = last dimension of the output
   bool convert = false;          // to the type of Call::out[0]
@@ -66,6 +76,7 @@ struct Call {
   TableCache* tables = nullptr;  // null: a node by itself, no tables are kept
   int64_t* clamps = nullptr;     // add the number of saturated elements here
   const Fused* fused = nullptr;  // only for kernels with `epilogue`
+  Kept* kept = nullptr;          // given where in[1] is the same until the parameters change
   Error* error = nullptr;
 
   int64_t attr(int i) const { return attributes->get(i); }
@@ -94,6 +105,7 @@ struct Kernel {
   bool epilogue = false;  // honours Call::fused
   bool in_place = false;  // out[0] may share memory with in[0] when types and sizes agree
   bool view = false;      // out[0] always is in[0] under another shape: run is never called
+  bool converts = false;  // honours Call::fused where it has no bias
 };
 
 }  // namespace gvm

@@ -34,6 +34,8 @@ Status run(const Call& call) {
     job.epilogue = epilogue_of(call);
     job.epilogue.rows.first = i * m * n;
     job.epilogue.rows.step = n;
+    job.kept = call.kept;
+    job.first_kept = shared_b ? 0 : i * job.kept_pieces();
     gemm(job, *call.cpu, *call.threads, *call.scratch);
   }
   return Status::ok;
