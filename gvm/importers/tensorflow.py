@@ -22,6 +22,7 @@ from gvm.importers import (  # noqa: F401 (they register operators)
     tensorflow_layout,
     tensorflow_math,
     tensorflow_sequences,
+    tensorflow_windows,
 )
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant

@@ -1,15 +1,13 @@
-"""TensorFlow's windows, reductions and changes of shape."""
+"""TensorFlow's reductions, normalisation and changes of shape."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from gvm.graph import Value
-from gvm.importers.lowering import Constant, Refusal, same_padding
+from gvm.importers.lowering import Refusal
 from gvm.importers.parts import cut, repeat, take
 from gvm.importers.shapes import (
     POISON,
@@ -19,131 +17,13 @@ from gvm.importers.shapes import (
     integers_of,
     must_be_constant,
     objects_of,
-    text_of,
 )
 from gvm.importers.tensorflow_nodes import (
-    HANDLERS,
-    HINTS,
-    PATTERNS,
-    POSITIVE,
-    WINDOWS,
-    Plan,
     Translator,
     attribute_of,
-    behind,
     handles,
     indices_of,
-    known_constant,
     layout_of,
-    spatial_of,
-)
-
-# Windows
-
-_Pads = tuple[int, int, int, int]
-_TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-
-
-def _padding(
-    op: Any,
-    size: tuple[int, int],
-    window: tuple[int, int],
-    strides: tuple[int, int],
-    dilation: tuple[int, int],
-) -> _Pads:
-    kind = attribute_of(op, "padding")
-    if kind == "VALID":
-        return (0, 0, 0, 0)
-    if kind == "SAME":
-        (top, bottom), (left, right) = (
-            same_padding(*axis) for axis in zip(size, window, strides, dilation, strict=True)
-        )
-        return (top, bottom, left, right)
-    explicit = [int(v) for v in attribute_of(op, "explicit_paddings")]
-    first = 2 * layout_of(op).index("H")
-    if any(explicit[:first] + explicit[first + 4 :]):
-        raise Refusal(f"pads outside of height and width, received {explicit}")
-    top, bottom, left, right = explicit[first : first + 4]
-    return (top, bottom, left, right)
-
-
-def _window(
-    t: Translator,
-    op: Any,
-    pads: _Pads,
-    dilation: tuple[int, int] | None,
-    x: Operand,
-    *weights: Operand,
-) -> Tensor:
-    """A convolution or pooling after ``pads`` of zeros, with ``dilation`` in place of its own."""
-    layout = layout_of(op)
-    value = t.whole(x)
-    if len(t.g.shape(value)) != 4:
-        raise Refusal(f"the input must have 4 axes, received {text_of(t.dims(Tensor(value)))}")
-    if layout == "NCHW":
-        value = t.low.transpose(value, _TO_LAST)
-    if op.type in ("Conv2D", "DepthwiseConv2dNative"):
-        made = _convolution(t, op, pads, dilation, value, must_be_constant(weights[0], "filter"))
-    else:
-        made = _pooling(t, op, pads, value)
-    return Tensor(t.low.transpose(made, _TO_FIRST) if layout == "NCHW" else made)
-
-
-def _padded_size(t: Translator, value: Value, pads: _Pads) -> tuple[int, int]:
-    _, height, width, _ = t.g.shape(value)
-    return height + pads[0] + pads[1], width + pads[2] + pads[3]
-
-
-def _sum_of(a: _Pads, b: _Pads) -> _Pads:
-    return (a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3])
-
-
-def _convolution(
-    t: Translator,
-    op: Any,
-    pads: _Pads,
-    dilation: tuple[int, int] | None,
-    value: Value,
-    weight: Constant,
-) -> Value:
-    strides = spatial_of(op, "strides")
-    dilation = dilation or spatial_of(op, "dilations")
-    kh, kw, inner, outer = weight.data.shape
-    channels = t.g.shape(value)[3]
-    data = weight.data
-    if op.type == "DepthwiseConv2dNative":
-        data, inner = data.reshape(kh, kw, 1, inner * outer), 1
-    if channels % inner:
-        raise Refusal(
-            f"the filter takes {inner} channels of {channels}, which is no whole number of groups"
-        )
-    own = _padding(op, _padded_size(t, value, pads), (kh, kw), strides, dilation)
-    made = t.g.conv2d(
-        value,
-        t.low.parameter(weight, data),
-        strides=strides,
-        padding=_sum_of(pads, own),
-        dilation=dilation,
-        groups=channels // inner,
-        name=op.name,
-    )
-    return int(made)
-
-
-def _pooling(t: Translator, op: Any, pads: _Pads, value: Value) -> Value:
-    window, strides = spatial_of(op, "ksize"), spatial_of(op, "strides")
-    own = _padding(op, _padded_size(t, value, pads), window, strides, (1, 1))
-    geometry = {"window": window, "strides": strides, "padding": _sum_of(pads, own)}
-    if op.type == "MaxPool":
-        return int(t.g.max_pool2d(value, name=op.name, **geometry))
-    return int(t.g.avg_pool2d(value, count_include_pad=int(any(pads)), name=op.name, **geometry))
-
-
-HANDLERS.update(
-    {
-        kind: (lambda t, op, *operands: _window(t, op, (0, 0, 0, 0), None, *operands))
-        for kind in WINDOWS
-    }
 )
 
 
@@ -171,100 +51,6 @@ def _pad(
     return Tensor(t.low.shift_by(inner, fill, f"{op.name}/value") if fill else inner)
 
 
-def _window_after_pad(t: Translator, op: Any) -> Plan | None:
-    """Pad with zeros before a window becomes padding of the window."""
-    pad = behind(op.inputs[0]).op
-    if pad.type not in ("Pad", "PadV2"):
-        return None
-    paddings = known_constant(t, pad.inputs[1])
-    fill = (
-        known_constant(t, pad.inputs[2]) if pad.type == "PadV2" else Constant(np.zeros(1), "zero")
-    )
-    layout = attribute_of(op, "data_format", "NHWC")
-    if (
-        paddings is None
-        or fill is None
-        or fill.scalar() != 0.0
-        or layout not in ("NHWC", "NCHW")
-        or paddings.data.shape != (4, 2)
-    ):
-        return None
-    first = layout.index("H")
-    if np.any(np.delete(paddings.data, [first, first + 1], axis=0)) or np.any(paddings.data < 0):
-        return None
-    if op.type == "MaxPool" and not _never_negative(pad.inputs[0]):
-        return None
-    if op.type == "AvgPool" and attribute_of(op, "padding") != "VALID":
-        return None  # SAME averages over less than the window, zeros of Pad count
-    top, bottom, left, right = (int(v) for v in paddings.data[first : first + 2].reshape(-1))
-    return Plan(
-        (pad.inputs[0], *op.inputs[1:]), partial(_window, t, op, (top, bottom, left, right), None)
-    )
-
-
-def _never_negative(tensor: Any) -> bool:
-    op = behind(tensor).op
-    while op.type in ("MaxPool", "AvgPool", "Reshape", "Squeeze", "ExpandDims", "Transpose"):
-        op = behind(op.inputs[0]).op
-    return op.type in POSITIVE
-
-
-PATTERNS.update(dict.fromkeys(WINDOWS, _window_after_pad))
-
-
-def _dilated(t: Translator, op: Any) -> Plan | None:
-    """SpaceToBatchND, convolution, BatchToSpaceND: a dilated convolution over two axes, or one."""
-    conv = behind(op.inputs[0]).op
-    squeeze = conv if conv.type == "Squeeze" else None
-    conv = behind(squeeze.inputs[0]).op if squeeze else conv
-    if (
-        conv.type not in ("Conv2D", "DepthwiseConv2dNative")
-        or attribute_of(conv, "padding") != "VALID"
-    ):
-        return None
-    spread = behind(conv.inputs[0]).op
-    if squeeze:
-        if spread.type != "ExpandDims":
-            return None
-        spread = behind(spread.inputs[0]).op
-    if spread.type != "SpaceToBatchND":
-        return None
-    block, pads = known_constant(t, spread.inputs[1]), known_constant(t, spread.inputs[2])
-    other, crops = known_constant(t, op.inputs[1]), known_constant(t, op.inputs[2])
-    if (
-        block is None
-        or pads is None
-        or other is None
-        or crops is None
-        or not np.array_equal(block.data, other.data)
-    ):
-        return None
-    borders = pads.data - crops.data
-    axes = block.data.size
-    if axes != (1 if squeeze else 2) or np.any(borders < 0):
-        return None
-
-    def emit(x: Operand, weight: Operand) -> Tensor:
-        if not squeeze:
-            (top, bottom), (left, right) = borders.tolist()
-            return _window(
-                t, conv, (top, bottom, left, right), tuple(block.data.tolist()), x, weight
-            )
-        value = t.whole(x)
-        batch, length, channels = t.g.shape(value)
-        flat = Tensor(t.low.reshape(value, [batch, 1, length, channels]))
-        (left, right), (step,) = borders.tolist()[0], block.data.tolist()
-        made = _window(t, conv, (0, 0, left, right), (1, step), flat, weight).value
-        _, _, length, channels = t.g.shape(made)
-        return Tensor(t.low.reshape(made, [batch, length, channels]))
-
-    return Plan((spread.inputs[0], conv.inputs[1]), emit)
-
-
-PATTERNS["BatchToSpaceND"] = _dilated
-HINTS["BatchToSpaceND"] = HINTS["SpaceToBatchND"] = "nearest supported form: Conv2D with dilations"
-
-
 @handles("FusedBatchNormV3", "FusedBatchNormV2", "FusedBatchNorm")
 def _batch_norm(t: Translator, op: Any, x: Operand, *statistics: Operand) -> list[Any]:
     if op.get_attr("is_training"):
@@ -275,11 +61,13 @@ def _batch_norm(t: Translator, op: Any, x: Operand, *statistics: Operand) -> lis
     )
     shift = beta.data.astype(np.float64) - mean.data.astype(np.float64) * scale
     value = t.whole(x)
-    first = layout_of(op) == "NCHW"
-    if first:
-        value = t.low.transpose(value, _TO_LAST)
+    rank, channels_first = len(t.g.shape(value)), layout_of(op)[1] == "C"
+    if channels_first:
+        value = t.low.transpose(value, (0, *range(2, rank), 1))
     value = t.low.bias(t.low.scale(value, gamma.derive(scale)), beta.derive(shift))
-    made = Tensor(t.low.transpose(value, _TO_FIRST) if first else value)
+    if channels_first:
+        value = t.low.transpose(value, (0, rank - 1, *range(1, rank - 1)))
+    made = Tensor(value)
     return [made] + [POISON] * (len(op.outputs) - 1)
 
 

@@ -58,7 +58,6 @@ _SAME = (
 )
 _SHAPES = ("Shape", "Size", "Rank")
 POSITIVE = ("Relu", "Relu6", "Sigmoid", "Softmax", "Exp", "Softplus", "Square", "Sqrt")
-WINDOWS = ("Conv2D", "DepthwiseConv2dNative", "MaxPool", "AvgPool")
 
 _NO_TRANSLATION = (
     "no translation; nearest supported form: MatMul, Conv2D, pooling, arithmetic and activations"
@@ -66,10 +65,6 @@ _NO_TRANSLATION = (
 HINTS = {
     "GatherV2": "nearest supported form: Embedding of an integer input, or one-hot and MatMul",
     "MirrorPad": "nearest supported form: Pad",
-    "Conv2DBackpropInput": "nearest supported form: up-sampling and Conv2D",
-    "Conv3D": "nearest supported form: Conv2D",
-    "MaxPool3D": "nearest supported form: MaxPool",
-    "AvgPool3D": "nearest supported form: AvgPool",
     "LRN": "nearest supported form: batch normalisation",
     "LogSoftmax": "nearest supported form: Softmax, or logits and the loss softmax_cross_entropy",
     "FusedBatchNorm": "nearest supported form: FusedBatchNormV3 with is_training=False",
@@ -319,20 +314,20 @@ def attribute_of(op: Any, name: str, default: Any = None) -> Any:
 
 
 def layout_of(op: Any) -> str:
+    """The axes of an image, a letter each."""
     layout = attribute_of(op, "data_format", "NHWC") or "NHWC"
-    if layout not in ("NHWC", "NCHW"):
-        raise Refusal(f"data_format must be NHWC or NCHW, received {layout}")
+    if layout not in ("NHWC", "NCHW", "NDHWC", "NCDHW"):
+        raise Refusal(f"data_format must be NHWC, NCHW, NDHWC or NCDHW, received {layout}")
     return str(layout)
 
 
-def spatial_of(op: Any, name: str) -> tuple[int, int]:
-    """The two spatial entries of a list attribute; the others must be 1."""
-    given = list(attribute_of(op, name) or [1, 1, 1, 1])
-    first = layout_of(op).index("H")
-    h, w = given[first : first + 2]
-    if any(v != 1 for v in given[:first] + given[first + 2 :]):
-        raise Refusal(f"{name} must be 1 outside of height and width, received {given}")
-    return int(h), int(w)
+def spatial_of(op: Any, name: str, rank: int = 2) -> tuple[int, ...]:
+    """The spatial entries of a list attribute; the others must be 1."""
+    given = [int(v) for v in attribute_of(op, name) or [1] * (rank + 2)]
+    first = 1 if layout_of(op)[-1] == "C" else 2
+    if any(v != 1 for v in given[:first] + given[first + rank :]):
+        raise Refusal(f"{name} must be 1 outside of the spatial axes, received {given}")
+    return tuple(given[first : first + rank])
 
 
 # Integers worked out of shapes: object arrays in, an object array out
