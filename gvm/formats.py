@@ -138,11 +138,15 @@ class Chooser:
     # -- what quantisation asks
 
     def i16(self, v: Value) -> int:
-        """Fraction bits of a value as i16."""
+        """Fraction bits of a value as i16; of a whole number or a truth value those it has."""
+        if self.graph.types[v].dtype != "real":
+            return self.graph.types[v].fraction_bits
         return min(self._of_root(r, "i16") for r in self._roots(v))
 
     def i32(self, v: Value) -> int:
-        """Fraction bits of a value as i32."""
+        """Fraction bits of a value as i32; of a whole number or a truth value those it has."""
+        if self.graph.types[v].dtype != "real":
+            return self.graph.types[v].fraction_bits
         return min(self._of_root(r, "i32") for r in self._roots(v))
 
     def is_trained(self, v: Value) -> bool:

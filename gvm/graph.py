@@ -174,7 +174,11 @@ class Builder:
         attributes: Mapping[str, AttributeValue] | None = None,
         name: str = "",
     ) -> tuple[Value, ...]:
-        """Adds one node and returns its outputs; the core judges it."""
+        """Adds one node and returns its outputs; the core judges it.
+
+        Results of real values are real, except what is discrete and what a convert states: that is
+        of the type its attributes say.
+        """
         operator = OPERATORS[op]
         complete = operator.complete(attributes or {})
         given = [self.types[v] for v in inputs]
@@ -182,7 +186,7 @@ class Builder:
         asked = [_stand_in(operator, i, t) for i, t in enumerate(given)] if real else given
         derived = infer(op, asked, complete, self.max_batch, len(self.nodes))
         if real:
-            if operator.result != "discrete":
+            if operator.result != "discrete" and op != "convert":
                 derived = tuple(replace(t, dtype="real", fraction_bits=0, bound=0) for t in derived)
         outputs = tuple(self._add(t) for t in derived)
         if name and self.scope:

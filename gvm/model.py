@@ -13,6 +13,7 @@ import numpy as np
 
 from gvm import _core, cbor
 from gvm.autodiff import with_loss
+from gvm.batch import cut_examples, examples_of
 from gvm.errors import GvmError, ProgramError
 from gvm.execution import backend_level, thread_count
 from gvm.exporters import Exports
@@ -108,7 +109,7 @@ class Model(Exports):
         chosen = formats if isinstance(formats, Formats) else Formats.parse(formats)
         whole = graph if loss is None else with_loss(graph, loss)
         inputs, given = calibration_data(whole, calibration, labels, chosen)
-        count = len(inputs[0]) if inputs else 0
+        count = examples_of(inputs, [whole.types[v] for v in whole.inputs]) if inputs else 0
         with progress_bar(-(-count // CALIBRATION_BATCH), "calibration", progress) as advance:
             ranges = calibrate(
                 whole,
@@ -203,13 +204,14 @@ class Model(Exports):
         session = self.session(backend, threads)
         types = [t for t, _, _ in self._native.tensors(OUTPUTS)]
         parts: list[list[Array]] = [[] for _ in types]
-        chunks = list(batches(len(inputs[0]), self._batch(batch_size)))
+        given = self.program.inputs
+        chunks = list(batches(examples_of(inputs, given), self._batch(batch_size)))
         with progress_bar(
             len(chunks), "running", progress if len(chunks) > 1 else False
         ) as advance:
             for part in chunks:
                 for kept, made in zip(
-                    parts, session.predict([a[part] for a in inputs]), strict=True
+                    parts, session.predict(cut_examples(inputs, given, part)), strict=True
                 ):
                     kept.append(made)
                 advance("")
@@ -337,11 +339,10 @@ class Model(Exports):
         made = [quantize_array(*a) for a in zip(arrays, types, named, whole, strict=True)]
         if section == LABELS:
             check_range(arrays[0], types[0], what)
-        for i, array in enumerate(made):
-            if len(array) != len(made[0]):
-                raise ProgramError(
-                    f"{what} {i}: expected {len(made[0])} examples, received {len(array)}"
-                )
+        count = examples_of(made, types)
+        for i, (array, type_) in enumerate(zip(made, types, strict=True)):
+            if type_.batch_axis is not None and len(array) != count:
+                raise ProgramError(f"{what} {i}: expected {count} examples, received {len(array)}")
         return made
 
     def examples(

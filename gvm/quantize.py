@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm import _core
+from gvm.batch import cut_examples, examples_of
 from gvm.errors import GvmError, ImportModelError
 from gvm.formats import EXTRA_WEIGHT_BITS, MOST_FRACTION_BITS, Chooser, Formats
 from gvm.graph import TOTAL, Builder, Graph, Node, Parameter, Value, evaluate_real
@@ -58,12 +59,12 @@ def calibration_data(
     given = [np.asarray(a) for a in (inputs if isinstance(inputs, list | tuple) else [inputs])]
     if len(given) != len(graph.inputs):
         raise GvmError(f"calibration: expected {len(graph.inputs)} arrays, received {len(given)}")
-    for i, (array, v) in enumerate(zip(given, graph.inputs, strict=True)):
-        check_array(array, graph.types[v], f"calibration {i}", GvmError)
-        if len(array) != len(given[0]):
-            raise GvmError(
-                f"calibration {i}: expected {len(given[0])} examples, received {len(array)}"
-            )
+    types = [graph.types[v] for v in graph.inputs]
+    for i, (array, type_) in enumerate(zip(given, types, strict=True)):
+        check_array(array, type_, f"calibration {i}", GvmError)
+        count = examples_of(given, types)
+        if type_.batch_axis is not None and len(array) != count:
+            raise GvmError(f"calibration {i}: expected {count} examples, received {len(array)}")
     if not graph.labels:
         if labels is not None:
             raise GvmError("labels: a model without a loss has none")
@@ -95,16 +96,18 @@ def calibrate(
         return {p.value: _largest(graph, p.value, p.data) for p in graph.parameters}
     largest: dict[Value, float] = {}
     wanted = [v for outputs in graph.outputs.values() for v in outputs]
-    for start in range(0, len(inputs[0]), CALIBRATION_BATCH):
+    types = [graph.types[v] for v in graph.inputs]
+    count = examples_of(inputs, types)
+    for start in range(0, count, CALIBRATION_BATCH):
         part = slice(start, start + CALIBRATION_BATCH)
         with np.errstate(all="ignore"):  # what is not finite is refused below
             values = evaluate_real(
-                graph, [x[part] for x in inputs], [y[part] for y in labels], wanted
+                graph, cut_examples(inputs, types, part), [y[part] for y in labels], wanted
             )
         for value, array in values.items():
             largest[value] = max(largest.get(value, 0.0), _largest(graph, value, array))
         if progress is not None:
-            progress(min(part.stop, len(inputs[0])))
+            progress(min(part.stop, count))
     return largest
 
 
@@ -146,7 +149,7 @@ def check_array(given: NDArray[Any], type_: Type, what: str, error: type[GvmErro
     if not fits:
         wanted = ", ".join("batch" if d == -1 else str(d) for d in type_.shape)
         raise error(f"{what}: expected shape ({wanted}), received {given.shape}")
-    if given.shape[type_.batch_axis or 0] == 0:
+    if type_.batch_axis is not None and given.shape[type_.batch_axis] == 0:
         raise error(f"{what}: expected at least one example, received none")
     if given.dtype.kind not in "biuf":
         raise error(f"{what}: expected numbers, received {given.dtype}")
@@ -237,6 +240,11 @@ class _Quantizer:
         """A trainable weight is i32 with 16 more fraction bits and operators see its nearest i16;
         one that is added to an accumulator (a bias) is i32 at a format of its own; a constant is
         i16."""
+        stated = self.real.types[p.value]
+        if stated.dtype != "real":
+            made = self.g.parameter(p.name, p.data, stated.dtype, stated.fraction_bits, False)
+            self.rounded[p.value] = {stated.dtype: made}
+            return
         trained = self.chosen.is_trained(p.value)
         if self.chosen.is_bias(p.value):
             bits, narrow = self.chosen.bias(p.value)
@@ -298,6 +306,9 @@ class _Quantizer:
 
     def _operand(self, operator: type[Operator], position: int, v: Value, node: Node) -> Value:
         accepts = operator.input_spec(position).accepts
+        stated = self.real.types[v].dtype
+        if stated != "real" and stated in self.rounded.get(v, {}):
+            return self.rounded[v][stated]
         exact = self.exact.get(v)
         if exact is not None and "i64" in accepts:
             # A partial sum can be read in no other form.
@@ -345,8 +356,8 @@ class _Quantizer:
         if operator.result == "keeps":
             self._keeping(node, operator, attributes)
             return
-        if operator.result == "rounds":
-            (v,) = node.outputs
+        (v, *_) = node.outputs
+        if operator.result == "rounds" and self.real.types[v].dtype == "real":
             dtype = (
                 "i32" if self.demand.get(v, ["i16"]) == ["i32"] and node.op != "unary" else "i16"
             )

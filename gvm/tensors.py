@@ -46,6 +46,9 @@ def quantize_array(array: Any, type_: Type, what: str, whole: bool = False) -> A
     if whole and given.dtype.kind == "f" and (given != np.rint(given)).any():
         raise ProgramError(f"{what}: expected whole numbers, received fractions")
     made = np.empty(given.shape, NUMPY[type_.dtype])
+    if not given.shape:
+        made[()] = integers(given, type_.dtype, type_.fraction_bits)
+        return made
     rows = max(1, CHUNK * len(given) // max(given.size, 1))
     for start in range(0, len(given), rows):
         part = given[start : start + rows]

@@ -272,11 +272,15 @@ def test_importers_and_passes_do_not_execute() -> None:
 def test_frameworks_are_imported_late_and_in_one_place() -> None:
     frameworks = ("tensorflow", "keras", "onnx", "h5py", "torch")
     doors = (ROOT / "gvm" / "importers", ROOT / "gvm" / "exporters")
+    plugged_in = ROOT / "gvm" / "onnx_backend.py"  # a subclass of ONNX's, which gvm never imports
     found = [
         f"{_name(path)}:{line} imports {module}"
         for path in _python("gvm")
+        if path != plugged_in
         for module, line, top in _imports(path)
-        if _is_in(module, frameworks) and (top or not any(path.is_relative_to(d) for d in doors))
+        if module == "gvm.onnx_backend"
+        or _is_in(module, frameworks)
+        and (top or not any(path.is_relative_to(d) for d in doors))
     ]
     assert not found
 

@@ -294,17 +294,16 @@ class Session {
                                ", received " + std::to_string(arrays.size());
       raise(GVM_BAD_INPUT, text.c_str());
     }
-    int64_t n = 0;
+    // The first input with a batch axis says how many examples there are; without any there is one.
+    int64_t n = -1;
     for (uint32_t i = 0; i < count; ++i) {
       const gvm_tensor_info t = program_.tensor(section, i);
-      if (i == 0) {
-        for (int d = 0; d < t.type.rank; ++d) {
-          if (t.type.dims[d] == -1 && d < arrays[0].ndim()) n = arrays[0].shape(d);
-        }
+      for (int d = 0; d < t.type.rank && n < 0; ++d) {
+        if (t.type.dims[d] == -1 && d < arrays[i].ndim()) n = arrays[i].shape(d);
       }
       check_array(arrays[i], t.type, n, name, i);
     }
-    return n;
+    return n < 0 ? 1 : n;
   }
 
   void check_labels(const std::vector<IntegerArray>& labels, int64_t n) const {

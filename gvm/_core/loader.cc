@@ -37,8 +37,10 @@ class Loader {
                           number(kSemanticsVersion), number(semantics));
     }
     if (!read_count(max_batch_, "max_batch", 1, kMaxBatchLimit, &p_->max_batch)) return false;
-    if (!read_types(inputs_, "inputs", true, &p_->inputs) ||
-        !read_types(labels_, "labels", true, &p_->labels) ||
+    // What only predicts may be given the same tensor for every example.
+    const Axis of_inputs = trains_ || !is_null(loss_) ? Axis::batched : Axis::either;
+    if (!read_types(inputs_, "inputs", of_inputs, &p_->inputs) ||
+        !read_types(labels_, "labels", Axis::batched, &p_->labels) ||
         !read_layout(parameters_, "parameters", &p_->parameters)) {
       return false;
     }
@@ -123,7 +125,9 @@ class Loader {
                         number(limits_.nodes));
   }
 
-  bool read_types(const Span& where, const char* key, bool batched, std::vector<Type>* types) {
+  enum class Axis { shared, batched, either };
+
+  bool read_types(const Span& where, const char* key, Axis axis, std::vector<Type>* types) {
     begin(where);
     size_t count = 0;
     if (!reader_.read_array(&count)) return encoding();
@@ -131,9 +135,9 @@ class Loader {
     for (size_t i = 0; i < count; ++i) {
       Type type;
       if (!read_type(key, i, &type)) return false;
-      if (type.batched() != batched) {
+      if (axis != Axis::either && type.batched() != (axis == Axis::batched)) {
         return error_->fail(Status::bad_batch, "%s %zu: must %s a batch axis", key, i,
-                            batched ? "have" : "not have");
+                            axis == Axis::batched ? "have" : "not have");
       }
       types->push_back(type);
     }
@@ -191,7 +195,7 @@ class Loader {
   }
 
   bool read_layout(const Span& where, const char* key, Layout* layout) {
-    if (!read_types(where, key, false, &layout->types)) return false;
+    if (!read_types(where, key, Axis::shared, &layout->types)) return false;
     for (const Type& t : layout->types) {
       layout->offsets.push_back(layout->bytes);
       const uint64_t bytes = static_cast<uint64_t>(t.elements_per_example()) *

@@ -20,7 +20,9 @@ def fitting(t: Shapes, x: Tensor, c: Operand) -> Constant:
     shape = list(c.data.shape)
     while shape and shape[0] == 1:
         shape.pop(0)
-    batch = t.g.shape(x.value).index(-1)
+    batch = t.batch_axis(x.value)
+    if batch is None:
+        return c
     inner = len(t.g.shape(x.value)) - (batch + x.merged)
     if len(shape) > inner:
         outer = shape[: len(shape) - inner]

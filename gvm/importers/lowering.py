@@ -43,6 +43,10 @@ class Constant:
         return self.derived[key]
 
 
+MOST_WHOLE = 2**31 - 1
+"""The largest whole number of a tensor."""
+
+
 def same_padding(size: int, window: int, stride: int, dilation: int) -> tuple[int, int]:
     """Borders of one axis that give ceil(size / stride) positions; the odd one comes after."""
     positions = -(-size // stride)
@@ -57,6 +61,8 @@ class Lowering:
         self.g = Builder()
         self.not_finite: dict[str, str] = {}
         """Constants that hold NaN or infinity: name to a description of the first of them."""
+        self.whole_numbers = False
+        """Whether constants of an integer type stay whole numbers (i32), and truth values bool."""
         self._parameters: dict[tuple[int | str, tuple[int, ...], bytes], Value] = {}
         self._names: set[str] = set()
         self._keep: list[Constant] = []
@@ -76,8 +82,13 @@ class Lowering:
                 at = tuple(int(i) for i in wrong[0])
                 self.not_finite[constant.name] = f"{array[at]} at {list(at)}, {len(wrong)} in all"
                 array = np.zeros_like(array)
+            dtype = {"b": "bool", "i": "i32", "u": "i32"}.get(constant.data.dtype.kind, "real")
+            if not self.whole_numbers or dtype == "real":
+                dtype = "real"
+            elif dtype == "i32" and array.size and np.abs(array).max() > MOST_WHOLE:
+                raise Refusal(f"the constant {constant.name!r} must fit in 32 bits")
             self._parameters[key] = self.g.parameter(
-                self._unique(constant.name), array, trainable=constant.trainable
+                self._unique(constant.name), array, dtype, 0, constant.trainable
             )
             self._keep.append(constant)  # its id stays taken
         return self._parameters[key]
@@ -105,7 +116,19 @@ class Lowering:
         node = self.g.maker.get(x)
         if node is not None and node.op == "reshape":
             x = node.inputs[0]
-        return x if tuple(shape) == self.shape(x) else int(self.g.reshape(x, shape=tuple(shape)))
+        if tuple(shape) == self.shape(x):
+            return x
+        return int(self.g.reshape(x, shape=tuple(shape))) if shape else self.scalar(x)
+
+    def scalar(self, x: Value) -> Value:
+        """The one element of a tensor, without axes."""
+        axes = tuple(range(len(self.shape(x))))
+        if self.g.types[x].dtype != "bool":
+            return int(self.g.reduce_max(x, axes=axes, keepdims=0))
+        one = self.g.parameter(self._unique("one"), np.asarray(1), "i16")
+        zero = self.g.parameter(self._unique("zero"), np.asarray(0), "i16")
+        held = self.g.reduce_max(self.g.select(x, one, zero), axes=axes, keepdims=0)
+        return int(self.g.compare(zero, held, relation=1))
 
     def transpose(self, x: Value, permutation: Sequence[int]) -> Value:
         """A transposition; one that undoes or follows another becomes one with it."""

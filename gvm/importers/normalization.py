@@ -32,7 +32,7 @@ def normalized(
     root of its mean square and epsilon."""
     rank = len(g.shape(x))
     axes = sorted(a % rank for a in axes)
-    if g.shape(x).index(-1) in axes:
+    if g.types[x].batch_axis in axes:
         raise Refusal("normalises over the batch; nearest supported form: the axes behind it")
     try:
         of_epsilon = epsilon_attributes(epsilon)

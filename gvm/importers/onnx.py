@@ -50,7 +50,7 @@ def load_onnx(source: Any) -> Graph:
     if importlib.util.find_spec("onnx") is None:
         raise ImportModelError("ONNX is not installed: pip install 'gvm[onnx]'")
     model, description = _read(source)
-    graph = _translate(_without_functions(model, description), description)
+    graph = _translate(without_functions(model, description), description)
     return fold_affine(sink_transposes(fuse_normalizations(graph)))
 
 
@@ -79,7 +79,7 @@ def _read(source: Any) -> tuple[Any, str]:
     return model, description
 
 
-def _without_functions(model: Any, description: str) -> Any:
+def without_functions(model: Any, description: str) -> Any:
     if not model.functions:
         return model
     from onnx.inliner import inline_local_functions
@@ -99,7 +99,8 @@ def _version(model: Any, description: str) -> int:
     return max(1, max(int(v) for v in versions))
 
 
-def _translate(model: Any, description: str) -> Graph:
+def translator_of(model: Any, description: str) -> Translator:
+    """A translator that knows the model's weights, and none of its inputs yet."""
     from onnx import numpy_helper
 
     graph = model.graph
@@ -114,6 +115,12 @@ def _translate(model: Any, description: str) -> Graph:
                 f"{description}: weight {tensor.name!r} cannot be read: {error}"
             ) from error
         translator.done[tensor.name] = Constant(array, tensor.name, is_trained(array))
+    return translator
+
+
+def _translate(model: Any, description: str) -> Graph:
+    translator = translator_of(model, description)
+    graph = model.graph
     for value in graph.input:
         if value.name not in translator.done:
             _add_input(translator, description, value)
@@ -163,10 +170,15 @@ def _finish(translator: Translator, description: str, names: Sequence[str]) -> G
             )
             raise ImportModelError(f"{description}: output {name!r} {what}")
         values.append(result.value)
+    check_finite(translator, description)
+    return translator.low.g.graph(predict=values)
+
+
+def check_finite(translator: Translator, description: str) -> None:
+    """Refuses weights that are read and hold NaN or infinity."""
     wrong = translator.low.not_finite
     if wrong:
         raise ImportModelError(
             f"{description}: weights must be finite: "
             + "; ".join(f"{name!r} has {what}" for name, what in wrong.items())
         )
-    return translator.low.g.graph(predict=values)

@@ -74,7 +74,9 @@ def _transpose(t: Translator, node: Node, x: Tensor) -> Tensor:
     if order == list(range(rank)):
         return x
     shape = t.g.shape(x.value)
-    batch = shape.index(-1)
+    batch = t.batch_axis(x.value)
+    if batch is None:
+        return Tensor(t.low.transpose(x.value, order))
     axes = [[i] for i in range(len(shape))]
     groups = [*axes[:batch], sum(axes[batch : batch + x.merged], []), *axes[batch + x.merged :]]
     whole = [i for axis in order for i in groups[axis]]
@@ -90,7 +92,10 @@ def _concat(t: Translator, node: Node, *operands: Operand) -> Tensor:
     for x in operands:
         if isinstance(x, Constant):
             value = t.low.parameter(x)
-            batch = shape.index(-1)
+            batch = t.batch_axis(t.whole(tensors[0]))
+            if batch is None:
+                parts.append(value)
+                continue
             if len(t.g.shape(value)) != len(shape) or t.g.shape(value)[batch] != 1:
                 raise Refusal("joins a constant that would differ between examples")
             wide = tuple(-1 if i == batch else d for i, d in enumerate(t.g.shape(value)))
@@ -238,7 +243,8 @@ def _tile(
     if axis is not None:
         (at,) = integers_of(axis)
         times = [times[0] if i == at else 1 for i in range(len(t.g.shape(value)))]
-    if times[t.g.shape(value).index(-1)] != 1 or min(times) < 1:
+    batch = t.batch_axis(value)
+    if (batch is not None and times[batch] != 1) or min(times) < 1:
         raise Refusal(f"repeats must be >= 1 and repeat no example, received {times}")
     return Tensor(repeat(t, value, times, outer=True))
 

@@ -394,9 +394,7 @@ def _reduce(t: Translator, node: Node, x: Operand, axes: Operand | None = None) 
     if axes is None or (isinstance(axes, Constant) and axes.data.size == 0):
         if node.integer("noop_with_empty_axes", 0):
             return x
-        raise Refusal(
-            "reduces over the batch; nearest supported form: the same over the other axes"
-        )
+        axes = Constant(np.arange(t.rank(x)), f"{node.name}/axes")
     over, keep = t.axes(x, axes), node.integer("keepdims", 1) == 1
     value = x.value
     low, g = t.low, t.g

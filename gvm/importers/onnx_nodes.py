@@ -52,6 +52,39 @@ HINTS = {
     "Where": "nearest supported form: arithmetic without conditions on values",
 }
 
+KNOWN: dict[str, tuple[int, ...]] = {
+    "CenterCropPad": (1,),
+    "ConstantOfShape": (0,),
+    "CumSum": (1,),
+    "Dropout": (1, 2),
+    "Expand": (1,),
+    "If": (0,),
+    "Loop": (0, 1),
+    "OneHot": (1,),
+    "Pad": (1, 3),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "STFT": (1, 3),
+    "Tile": (1, 2),
+    "TopK": (1,),
+    "Trilu": (1,),
+    "Unsqueeze": (1,),
+    "Upsample": (1,),
+    **dict.fromkeys(
+        (
+            *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax"),
+            *("ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"),
+        ),
+        (1,),
+    ),
+}
+"""Operands from which shapes, axes, indices or trip counts are worked out: their values must be
+known when a model is translated. A handler adds its own by ``handles(..., known=...)``."""
+
 # Attributes of old operator sets that are operands of newer ones, in the order of the operands.
 _REDUCTIONS = (
     *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean"),
@@ -425,11 +458,14 @@ Handler = Callable[..., Any]
 HANDLERS: dict[str, Handler] = {}
 
 
-def handles(*types: str) -> Callable[[Handler], Handler]:
-    """Registers a function as the translation of these operators."""
+def handles(*types: str, known: tuple[int, ...] = ()) -> Callable[[Handler], Handler]:
+    """Registers a function as the translation of these operators; ``known``: the positions of
+    operands whose values it must know."""
 
     def register(function: Handler) -> Handler:
         HANDLERS.update(dict.fromkeys(types, function))
+        if known:
+            KNOWN.update(dict.fromkeys(types, known))
         return function
 
     return register

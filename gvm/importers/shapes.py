@@ -87,9 +87,16 @@ class Shapes:
         self.stored_batch: int | None = None
         """The batch size that the source's inputs state, where they do."""
 
+    def batch_axis(self, value: Value) -> int | None:
+        """Where the batch is; None in a model without one."""
+        shape = self.g.shape(value)
+        return shape.index(-1) if -1 in shape else None
+
     def dims(self, x: Tensor) -> list[Any]:
         """The source's shape of a tensor."""
         shape: list[Any] = list(self.g.shape(x.value))
+        if -1 not in shape:
+            return shape
         at = shape.index(-1)
         batch = Batch(math.prod(shape[at + 1 : at + x.merged]))
         return [*shape[:at], batch, *shape[at + x.merged :]]
@@ -126,6 +133,8 @@ class Shapes:
     def reshape(self, x: Tensor, target: Sequence[Any]) -> Tensor:
         """The source's reshape; -1 is worked out, a stored batch size becomes the batch."""
         source = self.g.shape(x.value)
+        if -1 not in source:
+            return Tensor(self.low.reshape(x.value, _definite(target, math.prod(source))))
         axis = source.index(-1)
         total = math.prod(source[:axis]) * math.prod(source[axis + 1 :])
         wanted = self._with_batch(list(target), total)
@@ -190,12 +199,26 @@ class Shapes:
         """Axes to reduce over, none of them the batch, as axes of the value."""
         rank = len(self.dims(x))
         found = sorted({int(a) % rank for a in integers_of(given)})
-        batch = self.g.shape(x.value).index(-1)
+        batch = self.batch_axis(x.value)
+        if batch is None:
+            return tuple(found)
         if batch in found:
             raise Refusal(
                 "reduces over the batch; nearest supported form: the same over the other axes"
             )
         return tuple(a if a < batch else a + x.merged - 1 for a in found)
+
+
+def _definite(target: Sequence[Any], total: int) -> list[int]:
+    """A shape with its -1 worked out."""
+    wanted = [int(d) for d in target]
+    free = [i for i, d in enumerate(wanted) if d == -1]
+    known = math.prod(d for d in wanted if d != -1)
+    if len(free) > 1 or known == 0 or total % known or (not free and known != total):
+        raise Refusal(f"reshapes {total} elements to {text_of(target)}")
+    for i in free:
+        wanted[i] = total // known
+    return wanted
 
 
 def text_of(dims: Sequence[Any]) -> str:

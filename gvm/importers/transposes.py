@@ -77,7 +77,10 @@ class _Pass:
             while name in taken:
                 count += 1
                 name = f"{parameter.name}_{count}"
-            self._parameters[key] = self.g.parameter(name, array, trainable=parameter.trainable)
+            stated = self.graph.types[parameter.value]
+            self._parameters[key] = self.g.parameter(
+                name, array, stated.dtype, stated.fraction_bits, parameter.trainable
+            )
         return self._parameters[key]
 
     def _of(self, v: Value) -> _Turned:
