@@ -1,8 +1,9 @@
 """Convolution over [B, H, W, C] in NumPy, as the three convolution operators share it.
 
 Kernels are [kh, kw, C / groups, O]: filters g * O / groups ... belong to group g, and channel c of
-group g is input channel g * C / groups + c. The ``real_*`` functions go kernel element by kernel
-element in float64; the ``exact_*`` functions are the definition, one product position at a time.
+group g is input channel g * C / groups + c. The ``*_real`` functions go kernel element by kernel
+element or image by image, in the floating type they are given; the ``*_exact`` functions are the
+definition, one product position at a time.
 """
 
 from __future__ import annotations
@@ -43,9 +44,23 @@ def pair(attributes: Attributes, name: str) -> tuple[int, int]:
 def conv_real(attributes: Attributes, x: Array, w: Array) -> Array:
     """The convolution, [N, Ho, Wo, O]."""
     window, groups = Window.of(attributes, x.shape[1:3], w.shape), integer(attributes, "groups")
-    out = np.zeros((len(x), *window.out, w.shape[3]))
+    if groups == 1 and w.shape[:2] != (1, 1):
+        return _conv_real_by_patches(window, x, w)
+    out = np.zeros((len(x), *window.out, w.shape[3]), np.result_type(x, w))
     for r, c, at, reads in _elements(window):
         out[:, *at] += _by_group(x[:, *reads], w[r, c], groups)
+    return out
+
+
+def _conv_real_by_patches(window: Window, x: Array, w: Array) -> Array:
+    """One product per image, of all that its windows read."""
+    out = np.empty((len(x), *window.out, w.shape[3]), np.result_type(x, w))
+    patches = np.zeros((*window.out, *w.shape[:3]), out.dtype)  # padding stays zero
+    elements, kernel = list(_elements(window)), w.reshape(-1, w.shape[3])
+    for image, made in zip(x, out, strict=True):
+        for r, c, at, reads in elements:
+            patches[*at, r, c] = image[*reads]
+        np.matmul(patches.reshape(-1, len(kernel)), kernel, out=made.reshape(-1, w.shape[3]))
     return out
 
 
@@ -55,7 +70,7 @@ def conv_grad_input_real(
     """The transposed convolution, [N, H, W, C]."""
     window, groups = Window.of(attributes, size, w.shape), integer(attributes, "groups")
     filters = w.shape[3] // groups
-    out = np.zeros((len(delta), *size, w.shape[2] * groups))
+    out = np.zeros((len(delta), *size, w.shape[2] * groups), np.result_type(delta, w))
     for r, c, at, reads in _elements(window):
         # [C / groups, groups * O / groups] to [O / groups, groups * C / groups].
         turned = w[r, c].reshape(-1, groups, filters).transpose(2, 1, 0).reshape(filters, -1)
@@ -69,7 +84,7 @@ def conv_grad_weight_real(
     """The gradient of the kernel, [kh, kw, C / groups, O]."""
     window, groups = Window.of(attributes, x.shape[1:3], kernel), integer(attributes, "groups")
     channels, filters = x.shape[3] // groups, delta.shape[3] // groups
-    out = np.zeros((*kernel, channels, groups * filters))
+    out = np.zeros((*kernel, channels, groups * filters), np.result_type(x, delta))
     for r, c, at, reads in _elements(window):
         read, made = x[:, *reads], delta[:, *at]
         if groups == 1:
@@ -123,6 +138,8 @@ def _by_group(x: Array, w: Array, groups: int) -> Array:
     """[N, H, W, groups * I] by [I, groups * O] to [N, H, W, groups * O], each group by itself."""
     if groups == 1:  # as one product, much faster than one for each row of pixels
         return np.asarray(x.reshape(-1, x.shape[3]) @ w).reshape(*x.shape[:3], w.shape[1])
+    if len(w) == 1 and w.shape[1] == groups:
+        return np.asarray(x * w[0])
     made = np.einsum("nhwgi,igo->nhwgo", _grouped(x, groups), _grouped(w, groups))
     return np.asarray(made.reshape(*x.shape[:3], w.shape[-1]))
 

@@ -8,7 +8,7 @@ the type ``real``: the core is asked with stand-in formats, so shape rules are w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -249,23 +249,41 @@ def evaluate_real(
 ) -> dict[Value, NDArray[Any]]:
     """Every value of a real-valued graph in float64, each operator by its ``real()``: for
     calibration and tests, above the trust boundary."""
+    given = [np.asarray(x, dtype=np.float64) for x in inputs]
+    return dict(real_values(graph, given, labels, outputs))
+
+
+def real_values(
+    graph: Graph,
+    inputs: Sequence[NDArray[Any]],
+    labels: Sequence[NDArray[Any]] = (),
+    outputs: Sequence[Value] | None = None,
+) -> Iterator[tuple[Value, NDArray[Any]]]:
+    """The values of :func:`evaluate_real` one after the other, each forgotten once the last node
+    that reads it is done. Operators compute in the type of the inputs and the parameters, float32
+    or float64."""
     values: dict[Value, NDArray[Any]] = {p.value: p.data for p in graph.parameters}
-    values.update(zip(graph.inputs, (np.asarray(x, dtype=np.float64) for x in inputs), strict=True))
+    values.update(zip(graph.inputs, inputs, strict=True))
     values.update(zip(graph.labels, (np.asarray(y) for y in labels), strict=False))
     batched = ((values[v].shape, graph.types[v].batch_axis) for v in graph.inputs)
     batch = next((shape[axis] for shape, axis in batched if axis is not None), 1)
-    for node in graph.nodes if outputs is None else graph.reaching(outputs):
+    nodes = graph.nodes if outputs is None else graph.reaching(outputs)
+    last = {v: i for i, node in enumerate(nodes) for v in node.inputs}
+    yield from list(values.items())
+    for i, node in enumerate(nodes):
         if node.op == TOTAL:
-            values[node.outputs[0]] = values[node.inputs[0]]
-            continue
-        attributes = OPERATORS[node.op].at_batch(node.attributes, batch)
-        made = (
-            OPERATORS[node.op].real(attributes, *(values[v] for v in node.inputs))
-            if node.inputs
-            else np.float64(batch)
-        )
-        for v, array in zip(
-            node.outputs, made if isinstance(made, tuple) else (made,), strict=True
-        ):
+            made: Any = values[node.inputs[0]]
+        else:
+            attributes = OPERATORS[node.op].at_batch(node.attributes, batch)
+            made = (
+                OPERATORS[node.op].real(attributes, *(values[v] for v in node.inputs))
+                if node.inputs
+                else np.float64(batch)
+            )
+        arrays = made if isinstance(made, tuple) else (made,)
+        for v, array in zip(node.outputs, arrays, strict=True):
             values[v] = np.asarray(array)
-    return values
+            yield v, values[v]
+        for v in (*node.inputs, *node.outputs):
+            if last.get(v, i) <= i:
+                values.pop(v, None)

@@ -14,6 +14,7 @@ import numpy as np
 from gvm import _core, cbor
 from gvm.autodiff import with_loss
 from gvm.batch import cut_examples, examples_of
+from gvm.calibration import calibrate
 from gvm.errors import GvmError, ProgramError
 from gvm.execution import backend_level, thread_count
 from gvm.exporters import Exports
@@ -32,7 +33,7 @@ from gvm.program import (
     steps_of,
 )
 from gvm.progress import progress_bar
-from gvm.quantize import CALIBRATION_BATCH, calibrate, calibration_data, quantize
+from gvm.quantize import calibration_data, quantize
 from gvm.tensors import (
     Array,
     IntegerTensor,
@@ -109,15 +110,7 @@ class Model(Exports):
         chosen = formats if isinstance(formats, Formats) else Formats.parse(formats)
         whole = graph if loss is None else with_loss(graph, loss)
         inputs, given = calibration_data(whole, calibration, labels, chosen)
-        count = examples_of(inputs, [whole.types[v] for v in whole.inputs]) if inputs else 0
-        with progress_bar(-(-count // CALIBRATION_BATCH), "calibration", progress) as advance:
-            ranges = calibrate(
-                whole,
-                inputs,
-                given,
-                progress=lambda done: advance(f"{done} of {count} examples"),
-            )
-        quantized = quantize(whole, ranges, chosen)
+        quantized = quantize(whole, calibrate(whole, inputs, given, progress), chosen)
         program = compile_graph(quantized.graph, quantized.narrow_bits, max_batch=max_batch)
         native = _core.Program(program.encode())
         data = pack_parameters(

@@ -8,7 +8,7 @@ between a product and its bias.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,17 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm import _core
-from gvm.batch import cut_examples, examples_of
+from gvm.batch import examples_of
 from gvm.errors import GvmError, ImportModelError
 from gvm.formats import EXTRA_WEIGHT_BITS, MOST_FRACTION_BITS, Chooser, Formats
-from gvm.graph import TOTAL, Builder, Graph, Node, Parameter, Value, evaluate_real
+from gvm.graph import TOTAL, Builder, Graph, Node, Parameter, Value
 from gvm.operator import Operator
 from gvm.ops import OPERATORS
 from gvm.types import DTYPES, RANGE, Type
 
 Arrays = Sequence[NDArray[Any]]
-CALIBRATION_BATCH = 64
-"""Examples that calibration takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -82,41 +80,6 @@ def calibration_data(
         if wrong.size:
             raise GvmError(f"labels: must be whole and in [0, {classes}), received {wrong[0]}")
     return given, [targets]
-
-
-def calibrate(
-    graph: Graph,
-    inputs: Arrays,
-    labels: Arrays,
-    progress: Callable[[int], None] | None = None,
-) -> dict[Value, float]:
-    """The largest magnitude of every value over the calibration data, in float64; of the parameters
-    alone where there is no data."""
-    if not inputs:
-        return {p.value: _largest(graph, p.value, p.data) for p in graph.parameters}
-    largest: dict[Value, float] = {}
-    wanted = [v for outputs in graph.outputs.values() for v in outputs]
-    types = [graph.types[v] for v in graph.inputs]
-    count = examples_of(inputs, types)
-    for start in range(0, count, CALIBRATION_BATCH):
-        part = slice(start, start + CALIBRATION_BATCH)
-        with np.errstate(all="ignore"):  # what is not finite is refused below
-            values = evaluate_real(
-                graph, cut_examples(inputs, types, part), [y[part] for y in labels], wanted
-            )
-        for value, array in values.items():
-            largest[value] = max(largest.get(value, 0.0), _largest(graph, value, array))
-        if progress is not None:
-            progress(min(part.stop, count))
-    return largest
-
-
-def _largest(graph: Graph, value: Value, array: NDArray[Any]) -> float:
-    most = float(np.max(np.abs(array))) if array.size else 0.0
-    if not math.isfinite(most):
-        name = graph.names.get(value, f"%{value}")
-        raise ImportModelError(f"calibration: value {name} is not finite")
-    return most
 
 
 def _draw_labels(graph: Graph, label: Value, count: int, formats: Formats) -> NDArray[Any]:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from gvm import _core
 from gvm.autodiff import with_loss
+from gvm.calibration import calibrate
 from gvm.errors import GvmError, ImportModelError
 from gvm.formats import Formats
 from gvm.graph import Builder, Graph, evaluate_real
 from gvm.model import Model
 from gvm.optimizers import SGD
 from gvm.program import Step, steps_of, with_optimizer
-from gvm.quantize import calibrate, calibration_data
+from gvm.quantize import calibration_data
 from gvm.shards import TOTALS, ShardRunner
 from tests.small_networks import (
     CROSS_ENTROPY,
@@ -270,3 +271,27 @@ def test_rounding_of_steps_by_stage() -> None:
     assert roundings(steps_of(program.grad)) == {0, 1, 2}
     assert roundings(steps_of(program.rounded("nearest").grad)) == {0}
     assert (program.rounding, program.rounded("nearest").rounding) == ("stochastic", "nearest")
+
+
+def test_calibration_goes_on_in_float64_where_float32_ends() -> None:
+    g = Builder()
+    x = g.input("x", (-1, 2))
+    big = g.parameter("big", np.array([1e30, 1e-30]))
+    graph = g.graph(predict=(g.mul(g.mul(x, big), big),))
+    (y,) = graph.outputs["predict"]
+    assert calibrate(graph, [np.full((3, 2), 4.0)], [])[y] == pytest.approx(4e60)
+
+
+def test_calibration_a_few_examples_at_a_time_sees_what_all_at_once_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = with_loss(cnn(), CROSS_ENTROPY)
+    given = calibration_data(graph, examples(cnn())[0], None, Formats())
+    whole = calibrate(graph, *given)
+    monkeypatch.setattr("gvm.calibration.CALIBRATION_BYTES", 2**14)
+    few = calibrate(graph, *given)
+    partial = {v for v, t in enumerate(graph.types) if t.partial}  # sums over the examples at hand
+    partial |= {v for n in graph.nodes if n.op == "total" for v in n.outputs}
+    assert {v: m for v, m in few.items() if v not in partial} == pytest.approx(
+        {v: m for v, m in whole.items() if v not in partial}, rel=1e-5
+    )

@@ -1,0 +1,109 @@
+"""Calibration: the magnitudes that the values of a real-valued graph take on typical inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gvm.batch import cut_examples, examples_of
+from gvm.errors import ImportModelError
+from gvm.graph import Graph, Value, real_values
+from gvm.progress import progress_bar
+
+Arrays = Sequence[NDArray[Any]]
+CALIBRATION_BATCH = 64
+CALIBRATION_BYTES = 2**28
+"""Calibration takes at most so many examples at a time, and as many as have their values in so much
+memory."""
+
+
+def calibrate(
+    graph: Graph, inputs: Arrays, labels: Arrays, progress: bool | None = None
+) -> dict[Value, float]:
+    """The largest magnitude of every value over the calibration data; of the parameters alone where
+    there is no data. The model runs a few examples at a time, in float32, and where that is too
+    small for a value, in float64."""
+    known = {p.value: _largest(graph, p.value, p.data) for p in graph.parameters}
+    if not inputs:
+        return known
+    seen = _calibrate_in(np.float32, graph, inputs, labels, progress)
+    if not all(map(math.isfinite, seen.values())):
+        seen = _calibrate_in(np.float64, graph, inputs, labels, progress)
+    for value, most in seen.items():
+        _check_finite(graph, value, most)
+    return seen | known
+
+
+def _calibrate_in(
+    dtype: type[np.floating[Any]],
+    graph: Graph,
+    inputs: Arrays,
+    labels: Arrays,
+    progress: bool | None,
+) -> dict[Value, float]:
+    def cast(array: NDArray[Any]) -> NDArray[Any]:
+        return array.astype(dtype) if array.dtype.kind == "f" else array
+
+    cut = tuple(replace(p, data=cast(p.data)) for p in graph.parameters)
+    run = replace(graph, parameters=cut)
+    read = {p.value for p in cut}
+    wanted = [v for outputs in graph.outputs.values() for v in outputs]
+    types = [graph.types[v] for v in graph.inputs]
+    count, size = examples_of(inputs, types), _examples_at_a_time(graph)
+    largest: dict[Value, float] = {}
+    with progress_bar(-(-count // size), "calibration", progress) as advance:
+        for start in range(0, count, size):
+            part = slice(start, start + size)
+            given = [
+                np.asarray(x, dtype=dtype if _is_narrow(x) else np.float64)
+                for x in cut_examples(inputs, types, part)
+            ]
+            with np.errstate(all="ignore"):  # what is not finite is refused
+                for value, array in real_values(run, given, [y[part] for y in labels], wanted):
+                    if value not in read:
+                        most = float(np.max(np.abs(array))) if array.size else 0.0
+                        largest[value] = max(largest.get(value, 0.0), most, key=_or_nan)
+            advance(f"{min(part.stop, count)} of {count} examples")
+    return largest
+
+
+def _or_nan(number: float) -> float:
+    return math.inf if math.isnan(number) else number
+
+
+def _is_narrow(array: NDArray[Any]) -> bool:
+    """Whether float32 holds what an input holds: rows of a large table it may not."""
+    return array.dtype.kind == "f" or array.size == 0 or bool(np.abs(array).max() <= 2**24)
+
+
+def _examples_at_a_time(graph: Graph) -> int:
+    """As many as have their values in CALIBRATION_BYTES, one at least."""
+    nodes = graph.reaching(v for outputs in graph.outputs.values() for v in outputs)
+    last = {v: i for i, node in enumerate(nodes) for v in node.inputs}
+    sizes = {
+        v: math.prod(t.concrete(1)) for v, t in enumerate(graph.types) if t.batch_axis is not None
+    }
+    held = most = sum(sizes[v] for v in graph.inputs)
+    for i, node in enumerate(nodes):
+        held += sum(sizes.get(v, 0) for v in node.outputs)
+        most = max(most, held)
+        gone = {v for v in (*node.inputs, *node.outputs) if last.get(v, i) <= i}
+        held -= sum(sizes.get(v, 0) for v in gone)
+    return max(1, min(CALIBRATION_BATCH, CALIBRATION_BYTES // (4 * max(most, 1))))
+
+
+def _largest(graph: Graph, value: Value, array: NDArray[Any]) -> float:
+    most = float(np.max(np.abs(array))) if array.size else 0.0
+    _check_finite(graph, value, most)
+    return most
+
+
+def _check_finite(graph: Graph, value: Value, most: float) -> None:
+    if not math.isfinite(most):
+        name = graph.names.get(value, f"%{value}")
+        raise ImportModelError(f"calibration: value {name} is not finite")
