@@ -16,9 +16,12 @@ import numpy as np
 from gvm.errors import ImportModelError
 from gvm.importers import (  # noqa: F401 (they register)
     UnsupportedModel,
+    onnx_control,
+    onnx_filled,
     onnx_layout,
     onnx_math,
     onnx_normalization,
+    onnx_recurrent,
     onnx_windows,
 )
 from gvm.importers.fold import fold_affine

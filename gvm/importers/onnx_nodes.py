@@ -18,17 +18,20 @@ from gvm.errors import GvmError
 from gvm.functions import BY_NAME
 from gvm.importers import Problem
 from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.onnx_integers import INTEGER_FORMS
 from gvm.importers.shapes import (
     POISON,
-    Batch,
     Opaque,
     Operand,
     Poison,
     Shapes,
     Tensor,
+    TensorList,
+    Uniform,
     integers,
     objects_of,
 )
+from gvm.importers.uniform import settle
 
 __all__ = ["HANDLERS", "Node", "Translator", "constant_or", "handles", "is_trained"]
 
@@ -43,11 +46,6 @@ HINTS = {
     "Attention": "nearest supported form: MatMul, Softmax, MatMul",
     "Einsum": "nearest supported form: Transpose and MatMul",
     "Equal": "nearest supported form: arithmetic without conditions on values",
-    "GRU": "nearest supported form: the steps unrolled",
-    "LSTM": "nearest supported form: the steps unrolled",
-    "Loop": "nearest supported form: the steps unrolled",
-    "RNN": "nearest supported form: the steps unrolled",
-    "Scan": "nearest supported form: the steps unrolled",
     "TopK": "nearest supported form: the logits themselves",
     "Where": "nearest supported form: arithmetic without conditions on values",
 }
@@ -65,8 +63,12 @@ KNOWN: dict[str, tuple[int, ...]] = {
     "Range": (0, 1, 2),
     "Reshape": (1,),
     "Resize": (1, 2, 3),
+    "SequenceAt": (1,),
+    "SequenceErase": (1,),
+    "SequenceInsert": (2,),
     "Slice": (1, 2, 3, 4),
     "Split": (1,),
+    "SplitToSequence": (1,),
     "Squeeze": (1,),
     "STFT": (1, 3),
     "Tile": (1, 2),
@@ -160,9 +162,15 @@ class Translator(Shapes):
         self.done: dict[str, Any] = {}
         self.read: set[str] = set()
         """Names that some node, or the outside, reads."""
+        self._bodies: dict[int, Body] = {}
 
     def walk(self, graph: Any, outputs: Iterable[str]) -> None:
         """Translates the nodes that the outputs need."""
+        for node in self.nodes_of(graph, outputs):
+            self.run(node)
+
+    def nodes_of(self, graph: Any, outputs: Iterable[str]) -> list[Node]:
+        """The nodes that the outputs need, in order."""
         needed = set(outputs)
         kept = []
         for proto in reversed(graph.node):
@@ -170,16 +178,16 @@ class Translator(Shapes):
                 kept.append(proto)
                 needed.update(_reads(proto))
         self.read |= needed
+        found = []
         for proto in reversed(kept):
             try:
-                node = node_of(proto, self.version)
+                found.append(node_of(proto, self.version))
             except ValueError as error:  # an attribute of a type that ONNX does not know
                 self.problems.append(Problem(proto.name, proto.op_type, str(error)))
                 self.done.update(dict.fromkeys(proto.output, POISON))
-                continue
-            self._run(node)
+        return found
 
-    def _run(self, node: Node) -> None:
+    def run(self, node: Node) -> None:
         result: Any = POISON
         try:
             operands = [self._operand(name) for name in node.inputs]
@@ -213,17 +221,34 @@ class Translator(Shapes):
         return self.done[name]
 
     def _is_known(self, kind: str) -> bool:
-        return kind in HANDLERS or kind in SAME or kind in _SHAPES or kind in _INTEGER
+        return (
+            kind in HANDLERS
+            or kind in DECIDED
+            or kind in SAME
+            or kind in _SHAPES
+            or kind in INTEGER_FORMS
+        )
 
     def _emit(self, node: Node, operands: list[Operand | None]) -> Any:
         """A node by the kind of its operands."""
         node, operands = self._one_form(node, operands)
-        if node.type == "If":
-            return self._branch(node, operands)
+        if node.type in DECIDED:
+            made = DECIDED[node.type](self, node, *operands)
+            if made is not NotImplemented:
+                return made
         if node.type in SAME:
             return self._same(node, operands)
         if node.type in _SHAPES and operands[0] is not None:
             return self._shape(node, operands[0])
+        if any(isinstance(x, TensorList) for x in operands):
+            raise Refusal(
+                "reads a sequence; nearest supported form: SequenceAt, ConcatFromSequence"
+            )
+        if any(isinstance(x, Uniform) for x in operands):
+            settled = settle(self, node.type, operands)
+            if not isinstance(settled, list):
+                return settled
+            operands = settled
         given = [x for x in operands if x is not None]
         if node.type == "Constant" or all(isinstance(x, Constant) for x in given):
             return self._evaluate(node, operands)
@@ -233,11 +258,11 @@ class Translator(Shapes):
             while operands and operands[-1] is None:
                 operands.pop()
             return HANDLERS[node.type](self, node, *operands)
-        if node.type not in _INTEGER:
+        if node.type not in INTEGER_FORMS:
             raise Refusal("works out a shape from the batch size")
         arrays = [None if x is None else objects_of(x) for x in operands]
         try:
-            return integers(_INTEGER[node.type](node, *arrays))
+            return integers(INTEGER_FORMS[node.type](node, *arrays))
         except TypeError as error:  # a sum or comparison of the symbol
             raise Refusal("computes with the batch size") from error
 
@@ -300,20 +325,11 @@ class Translator(Shapes):
         part = objects_of(made)[start : None if end is None else int(end)]
         return integers(part)
 
-    def _branch(self, node: Node, operands: Sequence[Operand | None]) -> Any:
-        condition = operands[0]
-        if not isinstance(condition, Constant):
-            raise Refusal("the condition must be constant; nearest supported form: one branch")
-        chosen = "then_branch" if bool(condition.data.reshape(-1)[0]) else "else_branch"
-        graph = node.attributes[chosen]
-        from onnx import numpy_helper
-
-        for tensor in graph.initializer:
-            array = np.asarray(numpy_helper.to_array(tensor))
-            self.done[tensor.name] = Constant(array, tensor.name, is_trained(array))
-        names = [o.name for o in graph.output]
-        self.walk(graph, names)
-        return [self.done[name] for name in names]
+    def body(self, graph: Any) -> Body:
+        """A graph in an attribute of a node, its weights read once."""
+        if id(graph) not in self._bodies:
+            self._bodies[id(graph)] = Body(self, graph)
+        return self._bodies[id(graph)]
 
     # Constants
 
@@ -356,6 +372,51 @@ class Translator(Shapes):
         ]
 
 
+class Body:
+    """A graph in an attribute: a branch, or the body of a loop."""
+
+    def __init__(self, t: Translator, graph: Any) -> None:
+        from onnx import numpy_helper
+
+        self.graph = graph  # its id stays taken
+        self.inputs = [i.name for i in graph.input]
+        self.outputs = [o.name for o in graph.output]
+        self.weights: dict[str, Any] = {}
+        for tensor in graph.initializer:
+            array = np.asarray(numpy_helper.to_array(tensor))
+            self.weights[tensor.name] = Constant(array, tensor.name, is_trained(array))
+        self.nodes = []
+        for node in t.nodes_of(graph, self.outputs):
+            if node.type == "Constant":
+                t.run(node)
+                self.weights.update((name, t.done[name]) for name in node.outputs)
+            else:
+                self.nodes.append(node)
+
+    def outside(self, t: Translator) -> set[str]:
+        """The names that are the same in every step."""
+        own = {*self.inputs, *(name for node in self.nodes for name in node.outputs)}
+        return {*t.done, *self.weights} - own
+
+    def run(self, t: Translator, operands: Sequence[Any], fixed: set[str]) -> list[Any]:
+        """The results for these operands. ``fixed``: names that are the same in every step; what
+        follows from them alone joins them and is not translated again."""
+        t.done.update(self.weights)
+        t.done.update(zip(self.inputs, operands, strict=True))
+        for node in self.nodes:
+            if fixed.issuperset(node.outputs):
+                continue
+            t.run(node)
+            if fixed and fixed.issuperset(name for name in node.inputs if name) and _is_plain(node):
+                fixed.update(node.outputs)
+        return [t.done.get(name, POISON) for name in self.outputs]
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether a node reads its operands alone: no graph in it reads anything else."""
+    return not any(hasattr(value, "node") for value in node.attributes.values())
+
+
 def _made(node: Node, array: NDArray[Any], output: str, trained: Sequence[Constant]) -> Constant:
     if node.type == "Constant":
         return Constant(array, output, is_trained(array))
@@ -378,84 +439,10 @@ def _reads(proto: Any) -> set[str]:
     return found
 
 
-# Integers worked out of shapes: object arrays in, an object array out
-
-Array = NDArray[Any]
-
-
-def _at(array: Array | None, default: int = 0) -> int:
-    return default if array is None else int(array.reshape(-1)[0])
-
-
-def _sliced(
-    node: Node,
-    x: Array,
-    starts: Array,
-    ends: Array,
-    axes: Array | None = None,
-    steps: Array | None = None,
-) -> Array:
-    begin, end, step = _at(starts), _at(ends), _at(steps, 1)
-    return x[begin:end:step]
-
-
-def _gathered(node: Node, x: Array, indices: Array) -> Array:
-    return np.asarray(np.take(x, indices.astype(np.int64)), dtype=object)
-
-
-def _concatenated(node: Node, *xs: Array) -> Array:
-    return np.concatenate([np.atleast_1d(x) for x in xs])
-
-
-def _cast(node: Node, x: Array) -> Array:
-    from onnx import TensorProto
-
-    to = node.attributes["to"]
-    if to not in (TensorProto.INT64, TensorProto.INT32, "INT64", "INT32"):
-        raise Refusal("computes with the batch size")
-    return x
-
-
-def _equal(node: Node, a: Array, b: Array) -> Array:
-    def same(x: Any, y: Any) -> bool:
-        if isinstance(x, Batch) != isinstance(y, Batch) and (
-            int(y if isinstance(x, Batch) else x) > 0
-        ):
-            raise Refusal("compares the batch size with a number")
-        return bool(x == y)
-
-    return np.asarray(np.frompyfunc(same, 2, 1)(a, b), dtype=object)
-
-
-def _whole(node: Node, a: Array, b: Array) -> Array:
-    return np.asarray(a // b, dtype=object)
-
-
-def _chosen(node: Node, condition: Array, a: Array, b: Array) -> Array:
-    return np.asarray(np.where(condition.astype(bool), a, b), dtype=object)
-
-
-_INTEGER: dict[str, Callable[..., Array]] = {
-    "Slice": _sliced,
-    "Gather": _gathered,
-    "Concat": _concatenated,
-    "Cast": _cast,
-    "Div": _whole,
-    "Equal": _equal,
-    "Mul": lambda node, a, b: np.asarray(a * b, dtype=object),
-    "Add": lambda node, a, b: np.asarray(a + b, dtype=object),
-    "Sub": lambda node, a, b: np.asarray(a - b, dtype=object),
-    "Where": _chosen,
-    "Reshape": lambda node, x, shape: x.reshape([int(d) for d in shape.reshape(-1)]),
-    "Squeeze": lambda node, x, axes=None: x.reshape([d for d in x.shape if d != 1]),
-    "Unsqueeze": lambda node, x, axes: x.reshape((1,) * len(axes.reshape(-1)) + x.shape),
-    "ReduceProd": lambda node, x, axes=None: np.asarray(
-        np.prod(x, keepdims=node.integer("keepdims", 1) == 1), dtype=object
-    ),
-}
-
 Handler = Callable[..., Any]
 HANDLERS: dict[str, Handler] = {}
+DECIDED: dict[str, Handler] = {}
+"""Operators that take operands of every kind; NotImplemented leaves them to the others."""
 
 
 def handles(*types: str, known: tuple[int, ...] = ()) -> Callable[[Handler], Handler]:
@@ -466,6 +453,16 @@ def handles(*types: str, known: tuple[int, ...] = ()) -> Callable[[Handler], Han
         HANDLERS.update(dict.fromkeys(types, function))
         if known:
             KNOWN.update(dict.fromkeys(types, known))
+        return function
+
+    return register
+
+
+def decides(*types: str) -> Callable[[Handler], Handler]:
+    """Registers a function as the translation of these operators, whatever their operands are."""
+
+    def register(function: Handler) -> Handler:
+        DECIDED.update(dict.fromkeys(types, function))
         return function
 
     return register

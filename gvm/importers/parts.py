@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from gvm.graph import Value
-from gvm.importers.lowering import Refusal
-from gvm.importers.shapes import Shapes
+from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.shapes import Shapes, Tensor, Uniform
 from gvm.operator import integer
 
 
@@ -38,6 +41,58 @@ def take(t: Shapes, value: Value, parts: Mapping[int, tuple[int, int, int]]) -> 
             at += size
     begin, end, strides = zip(*whole, strict=True)
     return int(t.g.slice(value, begin=begin, end=end, strides=strides))
+
+
+def element(t: Shapes, value: Value, axis: int, index: int) -> Value:
+    """One element of an axis, without the axis; of what is only transposed, from before that."""
+    shape = t.g.shape(value)
+    if shape[axis] == -1:
+        raise Refusal("takes the examples of a batch apart; nearest supported form: other axes")
+    rest = [d for i, d in enumerate(shape) if i != axis]
+    turned = t.g.maker.get(value)
+    if turned is not None and turned.op == "transpose":
+        order = turned.attributes["permutation"]
+        assert isinstance(order, tuple)
+        others = [a for i, a in enumerate(order) if i != axis]
+        if others == sorted(others):
+            value, axis = turned.inputs[0], order[axis]
+    return t.low.reshape(cut(t, value, axis, index, index + 1), rest)
+
+
+def elements(t: Shapes, x: Any, axis: int) -> list[Any]:
+    """What an axis of an operand counts, each without that axis."""
+    if isinstance(x, Constant):
+        rows = np.moveaxis(x.data, axis, 0)
+        return [x.derive(row, f"/{i}") for i, row in enumerate(rows)]
+    if isinstance(x, Uniform):
+        at = axis % len(x.dims)
+        if not isinstance(x.dims[at], int):
+            raise Refusal("takes the examples of a batch apart")
+        return [Uniform(x.number, x.dims[:at] + x.dims[at + 1 :])] * x.dims[at]
+    value = t.whole(x)
+    at = axis % len(t.g.shape(value))
+    return [Tensor(element(t, value, at, i)) for i in range(max(1, t.g.shape(value)[at]))]
+
+
+def stack(t: Shapes, given: Sequence[Any], axis: int, name: str = "") -> Tensor | Constant:
+    """Operands of one shape along a new axis."""
+    if not given:
+        raise Refusal("stacks an empty list")
+    constants = [x for x in given if isinstance(x, Constant)]
+    if len(constants) == len(given):
+        trained = any(c.trainable for c in constants)
+        return Constant(np.stack([c.data for c in constants], axis), name, trained)
+    tensors = [t.spread(x) if isinstance(x, Uniform) else x for x in given]
+    shape = t.g.shape(t.whole(next(x for x in tensors if isinstance(x, Tensor))))
+    at = axis % (len(shape) + 1)
+    parts = []
+    for x in tensors:
+        if isinstance(x, Constant):
+            value = int(t.g.broadcast_to(t.low.parameter(x), shape=shape))
+        else:
+            value = t.whole(x)
+        parts.append(t.low.reshape(value, [*shape[:at], 1, *shape[at:]]))
+    return Tensor(join(t, parts, at, name))
 
 
 def repeat(t: Shapes, value: Value, times: Sequence[int], outer: bool) -> Value:
@@ -81,6 +136,8 @@ def pick(t: Shapes, value: Value, axis: int, indices: Sequence[int]) -> Value:
     return join(t, parts, axis)
 
 
+MOST_STEPS = 4096
+"""Of one loop. More make a program that nobody would run."""
 MOST_JOINED = 64
 """Operands of one concat."""
 

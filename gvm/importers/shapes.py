@@ -70,6 +70,13 @@ class Uniform:
     dims: tuple[Any, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class TensorList:
+    """A list whose length is known; None is an element that was never set."""
+
+    elements: tuple[Any, ...]
+
+
 class Poison:
     """Stands for the outputs of a node that has no translation."""
 

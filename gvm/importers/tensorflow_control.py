@@ -13,29 +13,19 @@ from typing import Any
 import numpy as np
 
 from gvm.importers.lowering import Constant, Refusal
-from gvm.importers.parts import cut, join
+from gvm.importers.parts import MOST_STEPS, elements, join, stack
 from gvm.importers.shapes import (
     POISON,
     Dimensions,
     Operand,
     Poison,
     Tensor,
+    TensorList,
     Uniform,
     integers_of,
 )
 from gvm.importers.tensorflow_constants import Variable, constants_of
 from gvm.importers.tensorflow_nodes import Translator, behind, decides
-
-MOST_STEPS = 4096
-"""Of one loop. More make a program that nobody would run."""
-
-
-@dataclass(frozen=True, eq=False)
-class TensorList:
-    """A list whose length is known; None is an element that was never set."""
-
-    elements: tuple[Operand | Uniform | None, ...]
-
 
 # Functions
 
@@ -198,36 +188,21 @@ def _empty(t: Translator, op: Any, shape: Any, most: Any) -> TensorList:
 
 @decides("TensorListFromTensor")
 def _from_tensor(t: Translator, op: Any, x: Any, shape: Any) -> TensorList:
-    return TensorList(tuple(_elements(t, x)))
-
-
-def _elements(t: Translator, x: Any) -> list[Any]:
-    """What the first axis of a tensor counts."""
-    if isinstance(x, Constant):
-        return [x.derive(row, f"/{i}") for i, row in enumerate(x.data)]
-    if isinstance(x, Uniform):
-        if not isinstance(x.dims[0], int):
-            raise Refusal("takes the examples of a batch apart")
-        return [Uniform(x.number, x.dims[1:])] * x.dims[0]
-    value = t.whole(x)
-    count, *rest = t.g.shape(value)
-    if count == -1:
-        raise Refusal("takes the examples of a batch apart; nearest supported form: other axes")
-    return [Tensor(t.low.reshape(cut(t, value, 0, i, i + 1), rest)) for i in range(count)]
+    return TensorList(tuple(elements(t, x, 0)))
 
 
 @decides("TensorListGetItem")
 def _get(t: Translator, op: Any, given: Any, index: Any, shape: Any) -> Operand | Uniform:
-    elements, at = _list(given), _index(index)
-    if not 0 <= at < len(elements):
-        raise Refusal(f"reads element {at} of a list of {len(elements)}")
-    return _set_or_zero(elements[at], shape)
+    items, at = _list(given), _index(index)
+    if not 0 <= at < len(items):
+        raise Refusal(f"reads element {at} of a list of {len(items)}")
+    return _set_or_zero(items[at], shape)
 
 
-def _set_or_zero(element: Operand | Uniform | None, shape: Any) -> Operand | Uniform:
+def _set_or_zero(item: Operand | Uniform | None, shape: Any) -> Operand | Uniform:
     """An element; zeros where it was never set, if its shape is known."""
-    if element is not None:
-        return element
+    if item is not None:
+        return item
     if not isinstance(shape, Constant) or shape.data.ndim != 1 or np.any(shape.data < 0):
         raise Refusal("reads an element of a list that was never set")
     return Constant(np.zeros(shape.data, np.float32), "zeros")
@@ -235,13 +210,13 @@ def _set_or_zero(element: Operand | Uniform | None, shape: Any) -> Operand | Uni
 
 @decides("TensorListSetItem")
 def _set(t: Translator, op: Any, given: Any, index: Any, item: Any) -> TensorList:
-    elements, at = _list(given), _index(index)
-    if at == len(elements) and op.get_attr("resize_if_index_out_of_bounds"):
-        elements.append(None)
-    if not 0 <= at < len(elements):
-        raise Refusal(f"sets element {at} of a list of {len(elements)}")
-    elements[at] = item
-    return TensorList(tuple(elements))
+    items, at = _list(given), _index(index)
+    if at == len(items) and op.get_attr("resize_if_index_out_of_bounds"):
+        items.append(None)
+    if not 0 <= at < len(items):
+        raise Refusal(f"sets element {at} of a list of {len(items)}")
+    items[at] = item
+    return TensorList(tuple(items))
 
 
 @decides("TensorListPushBack")
@@ -251,10 +226,10 @@ def _push(t: Translator, op: Any, given: Any, item: Any) -> TensorList:
 
 @decides("TensorListPopBack")
 def _pop(t: Translator, op: Any, given: Any, shape: Any) -> list[Any]:
-    elements = _list(given)
-    if not elements:
+    items = _list(given)
+    if not items:
         raise Refusal("takes an element of an empty list")
-    return [TensorList(tuple(elements[:-1])), _set_or_zero(elements[-1], shape)]
+    return [TensorList(tuple(items[:-1])), _set_or_zero(items[-1], shape)]
 
 
 @decides("TensorListLength")
@@ -264,29 +239,29 @@ def _length(t: Translator, op: Any, given: Any) -> Constant:
 
 @decides("TensorListResize")
 def _resize(t: Translator, op: Any, given: Any, size: Any) -> TensorList:
-    elements, count = _list(given), _index(size)
-    return TensorList((*elements[:count], *[None] * (count - len(elements))))
+    items, count = _list(given), _index(size)
+    return TensorList((*items[:count], *[None] * (count - len(items))))
 
 
 @decides("TensorListStack")
 def _stack(t: Translator, op: Any, given: Any, shape: Any) -> Operand:
-    return _stacked(t, op, [_set_or_zero(x, shape) for x in _list(given)])
+    return stack(t, [_set_or_zero(x, shape) for x in _list(given)], 0, op.name)
 
 
 @decides("TensorListGather")
 def _gather(t: Translator, op: Any, given: Any, indices: Any, shape: Any) -> Operand:
-    elements = _list(given)
-    return _stacked(t, op, [_set_or_zero(elements[i], shape) for i in integers_of(indices)])
+    items = _list(given)
+    return stack(t, [_set_or_zero(items[i], shape) for i in integers_of(indices)], 0, op.name)
 
 
 @decides("TensorListScatter", "TensorListScatterV2")
 def _scatter(t: Translator, op: Any, x: Any, indices: Any, *others: Any) -> TensorList:
     at = integers_of(indices)
     count = _index(others[1]) if len(others) > 1 else -1
-    elements: list[Operand | Uniform | None] = [None] * max(count, max(at, default=-1) + 1)
-    for i, element in zip(at, _elements(t, x), strict=True):
-        elements[i] = element
-    return TensorList(tuple(elements))
+    items: list[Operand | Uniform | None] = [None] * max(count, max(at, default=-1) + 1)
+    for i, item in zip(at, elements(t, x, 0), strict=True):
+        items[i] = item
+    return TensorList(tuple(items))
 
 
 @decides("TensorListConcatV2")
@@ -296,18 +271,3 @@ def _concatenated(t: Translator, op: Any, given: Any, shape: Any, leading: Any) 
         raise Refusal("joins an empty list")
     lengths = Constant(np.asarray([t.g.shape(v)[0] for v in parts], np.int64), op.name)
     return [Tensor(join(t, parts, 0, op.name)), lengths]
-
-
-def _stacked(t: Translator, op: Any, elements: Sequence[Operand | Uniform]) -> Operand:
-    """Tensors along a new first axis."""
-    if not elements:
-        raise Refusal("stacks an empty list")
-    constants = [x for x in elements if isinstance(x, Constant)]
-    if len(constants) == len(elements):
-        trained = any(c.trainable for c in constants)
-        return Constant(np.stack([c.data for c in constants]), op.name, trained)
-    parts = []
-    for x in elements:
-        value = t.whole(t.spread(x) if isinstance(x, Uniform) else x)
-        parts.append(t.low.reshape(value, [1, *t.g.shape(value)]))
-    return Tensor(join(t, parts, 0, op.name))
