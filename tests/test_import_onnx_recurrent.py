@@ -371,6 +371,17 @@ def test_sequences() -> None:
     )
 
 
+def test_a_sequence_turned_round() -> None:
+    graph = check(
+        model_of(
+            "y = ReverseSequence <batch_axis = 0, time_axis = 1> (x, lengths)",
+            SERIES,
+            lengths=integers(3, 3, 3),
+        )
+    )
+    assert operators(graph)[-1] == "concat"
+
+
 LOOPS = {
     "count_of_the_input": (
         "c = ReduceMax <keepdims = 0> (x, axes) n = Cast <to = 7> (c)",

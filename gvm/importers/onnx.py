@@ -17,11 +17,11 @@ from gvm.errors import ImportModelError
 from gvm.importers import (  # noqa: F401 (they register)
     UnsupportedModel,
     onnx_control,
-    onnx_filled,
     onnx_layout,
     onnx_math,
     onnx_normalization,
     onnx_recurrent,
+    onnx_sequences,
     onnx_windows,
 )
 from gvm.importers.fold import fold_affine

@@ -373,10 +373,10 @@ def _gru(layer: _Layer, number: int, functions: Sequence[Function]) -> Cell:
             seen = b.matmul(b.mul(reset, before), last, transpose_b=1, name="reset")
             new = b.add(new, seen)
         new = g(new)
-        if before is None:
-            return (b.mul(layer.low.subtract_from(_one(), update), new, name="hidden"),)
-        # (1 - z) new + z before
-        return (b.add(new, b.mul(update, b.sub(before, new)), name="hidden"),)
+        new = b.mul(layer.low.subtract_from(_one(), update), new)
+        if before is not None:
+            new = b.add(new, b.mul(update, before), name="hidden")
+        return (new,)
 
     return cell
 

@@ -1,4 +1,4 @@
-"""ONNX's tensors of the batch's size that hold constants: the states that loops begin with."""
+"""ONNX's constants for every example, with which loops begin, and sequences turned round."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from gvm.importers.lowering import Constant, Refusal
-from gvm.importers.onnx_nodes import Node, Translator, decides
-from gvm.importers.shapes import Batch, Dimensions, Tensor, Uniform
+from gvm.importers.onnx_nodes import Node, Translator, decides, handles
+from gvm.importers.parts import cut, join, pick
+from gvm.importers.shapes import Batch, Dimensions, Operand, Tensor, Uniform
 
 
 def _dims(x: Dimensions) -> list[Any]:
@@ -43,3 +44,25 @@ def _expand(t: Translator, node: Node, x: Any, shape: Any) -> Any:
     target = np.broadcast_shapes(own, [1 if i == at else d for i, d in enumerate(wanted)])
     made = tuple(-1 if i == at else int(d) for i, d in enumerate(target))
     return Tensor(t.g.broadcast_to(t.low.parameter(x), shape=made, name=node.name))
+
+
+@handles("ReverseSequence", known=(1,))
+def _reverse(t: Translator, node: Node, x: Operand, lengths: Operand) -> Tensor:
+    """The first elements of an axis turned round, as many as each example has."""
+    if not isinstance(lengths, Constant):
+        raise Refusal("sequence_lens must be constant")
+    value, counts = t.whole(x), [int(n) for n in lengths.data.reshape(-1)]
+    examples, time = node.integer("batch_axis", 1), node.integer("time_axis", 0)
+    if t.g.shape(value)[examples] == -1:
+        if len(set(counts)) != 1:
+            raise Refusal("sequence_lens are constants that differ between examples")
+        return Tensor(_turned(t, value, time, counts[0]))
+    rows = [cut(t, value, examples, i, i + 1) for i in range(len(counts))]
+    turned = [_turned(t, row, time, n) for row, n in zip(rows, counts, strict=True)]
+    return Tensor(join(t, turned, examples, node.name))
+
+
+def _turned(t: Translator, value: int, axis: int, count: int) -> int:
+    size = t.g.shape(value)[axis]
+    order = [*range(count - 1, -1, -1), *range(count, size)]
+    return value if count < 2 else pick(t, value, axis, order)
