@@ -19,8 +19,10 @@ from gvm.errors import ImportModelError
 from gvm.importers import (  # noqa: F401 (they register operators)
     tensorflow_choices,
     tensorflow_control,
+    tensorflow_functions,
     tensorflow_layout,
     tensorflow_math,
+    tensorflow_parts,
     tensorflow_sequences,
     tensorflow_windows,
 )
@@ -29,6 +31,7 @@ from gvm.importers.lowering import Constant
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.tensorflow_constants import CALLS, Variable, constants_of
 from gvm.importers.tensorflow_nodes import translate
+from gvm.importers.transposes import sink_transposes
 
 if TYPE_CHECKING:
     from gvm.graph import Graph
@@ -73,7 +76,14 @@ def load_tensorflow(source: Any) -> Graph:
     frozen = _inline(_freeze(source))
     is_file = frozen.variables is None
     graph = translate(frozen.description, *_operations(frozen), is_file)
-    return fold_affine(fuse_normalizations(graph))
+    return fold_affine(_with_fewest_transposes(fuse_normalizations(graph)))
+
+
+def _with_fewest_transposes(graph: Graph) -> Graph:
+    """A model of the layout NCHW turns at its input alone; others are what they are."""
+    sunk = sink_transposes(graph)
+    before, after = (sum(n.op == "transpose" for n in g.nodes) for g in (graph, sunk))
+    return sunk if after < before else graph
 
 
 def _freeze(source: Any) -> Frozen:
@@ -377,6 +387,17 @@ def _inline(frozen: Frozen) -> Frozen:
     )
 
 
+def _without_order(graph_def: Any) -> Any:
+    """The graph without control dependencies: a constant may wait for what checks the inputs."""
+    made = type(graph_def)()
+    made.CopyFrom(graph_def)
+    for node in made.node:
+        kept = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(kept)
+    return made
+
+
 def _operations(frozen: Frozen) -> tuple[list[Any], list[Any], dict[str, Constant]]:
     """Inputs, outputs and constants by tensor name; nodes of constants are evaluated."""
     import tensorflow as tf
@@ -384,7 +405,7 @@ def _operations(frozen: Frozen) -> tuple[list[Any], list[Any], dict[str, Constan
     graph = tf.Graph()
     with graph.as_default():
         try:
-            tf.graph_util.import_graph_def(frozen.graph_def, name="")
+            tf.graph_util.import_graph_def(_without_order(frozen.graph_def), name="")
         except ValueError as error:
             raise ImportModelError(f"{frozen.description}: not a whole graph: {error}") from error
     inputs = [graph.get_tensor_by_name(name) for name in frozen.inputs]

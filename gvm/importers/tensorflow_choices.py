@@ -7,6 +7,7 @@ from typing import Any
 
 from gvm.graph import Value
 from gvm.importers.arithmetic import fitting
+from gvm.importers.composites import constant_condition
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.shapes import Operand, Tensor, must_be_constant
 from gvm.importers.tensorflow_nodes import (
@@ -44,7 +45,8 @@ def _together(t: Translator, *operands: Operand) -> tuple[list[Value], int]:
             continue
         c = fitting(t, first, x)
         if c.data.dtype.kind == "b":
-            raise Refusal("a constant condition; nearest supported form: a computed one")
+            values.append(constant_condition(t, c))
+            continue
         shape = c.data.shape
         while shape and shape[0] == 1:
             shape = shape[1:]
@@ -70,8 +72,6 @@ def _logical(t: Translator, op: Any, *operands: Operand) -> Tensor:
 
 @handles("Select", "SelectV2")
 def _select(t: Translator, op: Any, condition: Operand, a: Operand, b: Operand) -> Tensor:
-    if not isinstance(condition, Tensor):
-        raise Refusal("a constant condition; nearest supported form: a computed one")
     values, merged = _together(t, condition, a, b)
     if op.type == "Select" and len({len(t.g.shape(v)) for v in values}) != 1:
         raise Refusal("the operands differ in rank; nearest supported form: SelectV2")

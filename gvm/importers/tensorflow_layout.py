@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gvm.importers.lowering import Refusal
-from gvm.importers.parts import cut, repeat, take
+from gvm.importers.parts import cut, pick, repeat, take
 from gvm.importers.shapes import (
     POISON,
     Batch,
@@ -200,6 +200,7 @@ def _strided(
     index[at : at + 1] = [slice(None)] * (len(shape) - taken)
     parts: dict[int, tuple[int, int, int]] = {}
     made: list[int] = []
+    turned: list[int] = []
     axis = 0
     for item in index:
         if item is None:
@@ -217,18 +218,22 @@ def _strided(
                 raise Refusal("takes a part of the batch")
             made.append(-1)
         elif isinstance(item, slice):
-            start, stop, stride = slice(item.start, item.stop, item.step).indices(size)
-            if stride < 1 or stop <= start:
-                raise Refusal(
-                    f"takes {start}:{stop}:{stride}; the step must be >= 1 and the part not empty"
-                )
-            parts[axis] = (start, stop, stride)
-            made.append(-(-(stop - start) // stride))
+            taken_ones = range(size)[item]
+            if not taken_ones:
+                raise Refusal(f"takes {item.start}:{item.stop}:{item.step}, which is nothing")
+            least, most = min(taken_ones), max(taken_ones)
+            parts[axis] = (least, most + 1, abs(taken_ones.step))
+            if taken_ones.step < 0:
+                turned.append(axis)
+            made.append(len(taken_ones))
         else:
             start = item % size
             parts[axis] = (start, start + 1, 1)
         axis += 1
-    return Tensor(t.low.reshape(take(t, value, parts), made))
+    value = take(t, value, parts)
+    for at in turned:
+        value = pick(t, value, at, range(t.g.shape(value)[at] - 1, -1, -1))
+    return Tensor(t.low.reshape(value, made))
 
 
 @handles("BroadcastTo")

@@ -21,7 +21,6 @@ from gvm.importers.arithmetic import (
     maximum,
     minimum,
     multiply,
-    power,
     softsign,
     subtract,
 )
@@ -79,7 +78,7 @@ def _mul(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
     return multiply(t, op.name, a, b)
 
 
-@handles("RealDiv", "Div", "DivNoNan")
+@handles("RealDiv", "Div")
 def _divide(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
     return divide(t, op.name, a, b)
 
@@ -87,11 +86,6 @@ def _divide(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
 @handles("Maximum", "Minimum")
 def _extreme(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
     return (maximum if op.type == "Maximum" else minimum)(t, a, b)
-
-
-@handles("Pow")
-def _power(t: Translator, op: Any, x: Operand, exponent: Operand) -> Tensor:
-    return power(t, x, exponent)
 
 
 @handles("SquaredDifference")
@@ -146,22 +140,6 @@ HANDLERS.update(
         "Abs": _each(lambda t, op, x: absolute(t, x)),
     }
 )
-
-
-@handles("Cast")
-def _cast_value(t: Translator, op: Any, x: Operand) -> Operand:
-    assert isinstance(x, Tensor)
-    given, wanted = t.g.types[x.value].dtype, op.outputs[0].dtype
-    if given == "bool" and wanted.is_floating:
-        one, zero = (t.low.number(v, f"{op.name}/{v:g}") for v in (1.0, 0.0))
-        return Tensor(t.g.select(x.value, one, zero, name=op.name), x.merged)
-    if given == "i32" and wanted.is_integer:
-        return x
-    if not wanted.is_floating:
-        raise Refusal(
-            f"casts values to {op.outputs[0].dtype.name}; nearest supported form: floating point"
-        )
-    return x
 
 
 @handles("Softmax")

@@ -267,17 +267,23 @@ def _only_names_rows(tensor: Any) -> bool:
 _COMPARISONS = ("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual")
 
 
+_HANDS_ON = (
+    *("Identity", "Cast", "ExpandDims", "Pack", "Reshape", "Slice", "Split", "SplitV", "Squeeze"),
+    *("StridedSlice", "Transpose", "Unpack"),
+)
+"""Operators whose results are elements of their operand."""
+
+
 def _names_rows(tensor: Any, op: Any) -> bool:
-    if op.type in ("GatherV2", "ResourceGather", "OneHot"):
+    if op.type in ("GatherV2", "GatherNd", "ResourceGather", "OneHot"):
         place = 0 if op.type == "OneHot" else 1
         return bool(op.inputs[place].name == tensor.name)
     if op.type in _COMPARISONS and all(t.op.type == "Const" for t in op.inputs if t is not tensor):
         return True
-    (made,) = op.outputs
     if op.type == "AddV2":
-        return all(from_the_end(r.outputs[0], tensor) for r in made.consumers())
-    passes = op.type in ("Identity", "Cast") or from_the_end(made, tensor)
-    return passes and _only_names_rows(made)
+        return all(from_the_end(r.outputs[0], tensor) for r in op.outputs[0].consumers())
+    passes = op.type in _HANDS_ON or from_the_end(op.outputs[0], tensor)
+    return passes and all(_only_names_rows(made) for made in op.outputs)
 
 
 def from_the_end(tensor: Any, index: Any) -> bool:

@@ -51,14 +51,13 @@ def _for_every_example(t: Translator, op: Any, x: Any, shape: Any) -> Any:
     wanted = _each(shape)
     own = [1] * (len(wanted) - x.data.ndim) + list(x.data.shape)
     at = next(i for i, d in enumerate(wanted) if isinstance(d, Batch))
-    if (
-        own[at] != 1
-        or wanted[at] != Batch(1)
-        or (op.type == "Tile" and any(d != 1 for i, d in enumerate(wanted) if i != at))
-    ):
-        raise Refusal("repeats a constant along the batch and another axis")
-    target = own if op.type == "Tile" else list(wanted)
-    target[at] = -1
+    if own[at] != 1 or wanted[at] != Batch(1):
+        raise Refusal("repeats a constant of several rows for every example")
+    if op.type == "Tile":
+        times = [1 if i == at else d for i, d in enumerate(wanted)]
+        x = x.derive(np.tile(x.data, times))
+        wanted = list(x.data.shape)
+    target = [-1 if i == at else d for i, d in enumerate(wanted)]
     return Tensor(t.g.broadcast_to(t.low.parameter(x), shape=tuple(target), name=op.name))
 
 
@@ -100,13 +99,16 @@ def _one_hot(
     (rows,) = integers_of(depth)
     if not isinstance(indices, Tensor) or t.g.types[indices.value].dtype != "i32":
         raise Refusal("the indices must be an integer input")
-    if int(attribute_of(op, "axis", -1)) not in (-1, len(t.dims(indices))):
-        raise Refusal("the axis must be the last; nearest supported form: Transpose behind it")
     high, low = (must_be_constant(x, "value").scalar() for x in (on, off))
     assert high is not None and low is not None
     table = np.where(np.eye(rows, dtype=bool), high, low)
     value = t.g.gather(t.low.parameter(Constant(table, op.name)), indices.value, name=op.name)
-    return Tensor(value, indices.merged)
+    axis, last = int(attribute_of(op, "axis", -1)), len(t.dims(indices))
+    if axis in (-1, last):
+        return Tensor(value, indices.merged)
+    order = list(range(last))
+    order.insert(axis, last)
+    return Tensor(t.low.transpose(t.whole(Tensor(value, indices.merged)), order))
 
 
 @handles("MatrixBandPart")
