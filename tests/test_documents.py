@@ -203,3 +203,15 @@ def test_decisions_are_short_numbered_and_listed() -> None:
         assert f"| [{decision.name[:4]}](decisions/{decision.name}) | {lines[0][8:]} |" in index
     for document_file in DOCS.glob("*.md"):
         assert document_file.name == "README.md" or f"({document_file.name})" in index
+
+
+def test_every_operator_of_tensorflow_is_listed() -> None:
+    import gvm.importers.tensorflow  # noqa: F401 (it registers operators)
+    from gvm.importers import tensorflow_nodes
+
+    text = (ROOT / "docs" / "importing.md").read_text()
+    lists = [p for p in text.split("\n\n") if re.fullmatch(r"(`\w+`,\s)+`\w+`\.", p)]
+    known = (tensorflow_nodes.HANDLERS, tensorflow_nodes.PATTERNS, tensorflow_nodes.DECIDED)
+    course = re.compile(r"(Empty)?TensorList\w*|(Stateless)?(If|While)|(Stateful)?PartitionedCall")
+    names = {name for table in known for name in table if not course.fullmatch(name)}
+    assert set(re.findall(r"`(\w+)`", lists[-1])) == names

@@ -3,16 +3,13 @@ with TensorFlow."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gvm.importers import tensorflow_nodes
 from gvm.importers.tensorflow import load_tensorflow
 from gvm.model import Model
 
@@ -325,12 +322,3 @@ def test_operators_of(group: str) -> None:
         if off > (0.0 if exact else TOLERANCE * float(np.max(np.abs(wanted)))):
             wrong.append((name, off))
     assert wrong == []
-
-
-def test_the_document_lists_every_operator() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "importing.md").read_text()
-    lists = [p for p in text.split("\n\n") if re.fullmatch(r"(`\w+`,\s)+`\w+`\.", p)]
-    known = (tensorflow_nodes.HANDLERS, tensorflow_nodes.PATTERNS, tensorflow_nodes.DECIDED)
-    course = re.compile(r"(Empty)?TensorList\w*|(Stateless)?(If|While)|(Stateful)?PartitionedCall")
-    names = {name for table in known for name in table if not course.fullmatch(name)}
-    assert set(re.findall(r"`(\w+)`", lists[-1])) == names
