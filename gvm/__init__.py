@@ -6,17 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gvm import templates
+    from gvm import schedules, templates
     from gvm.api import from_onnx, from_tensorflow, load
     from gvm.errors import GvmError, HostError, ImportModelError, ProgramError
     from gvm.execution import backends
     from gvm.formats import Formats
     from gvm.loss import Loss
     from gvm.model import Model
-    from gvm.optimizers import SGD
+    from gvm.optimizers import SGD, Adam, AdamW, RMSprop
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "Formats",
     "GvmError",
     "HostError",
@@ -24,15 +26,20 @@ __all__ = [
     "Loss",
     "Model",
     "ProgramError",
+    "RMSprop",
     "backends",
     "from_onnx",
     "from_tensorflow",
     "load",
+    "schedules",
     "templates",
 ]
 
 _HOME = {
     "SGD": "optimizers",
+    "Adam": "optimizers",
+    "AdamW": "optimizers",
+    "RMSprop": "optimizers",
     "Formats": "formats",
     "GvmError": "errors",
     "HostError": "errors",
@@ -49,8 +56,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: the declarations of operators need no compiled core.
-    if name == "templates":
-        return import_module("gvm.templates")
+    if name in ("schedules", "templates"):
+        return import_module(f"gvm.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gvm' has no attribute {name!r}")
     return getattr(import_module(f"gvm.{_HOME[name]}"), name)

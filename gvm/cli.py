@@ -10,12 +10,35 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gvm.cli_options import (
+    Backend,
+    BatchSize,
+    ClipNorm,
+    ClipValue,
+    DataType,
+    InputsPath,
+    Json,
+    LabelsPath,
+    LearningRate,
+    LossName,
+    ModelPath,
+    Momentum,
+    Nesterov,
+    OptimizerOption,
+    Output,
+    Profile,
+    Rounding,
+    ScheduleOption,
+    Threads,
+    Warmup,
+    WeightDecay,
+    choose_optimizer,
+)
 from gvm.errors import GvmError
 from gvm.printing import report, table
 
@@ -33,45 +56,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-class LossName(StrEnum):
-    """The losses that an import can attach."""
-
-    softmax_cross_entropy = "softmax_cross_entropy"
-    mean_squared_error = "mean_squared_error"
-
-
-class Profile(StrEnum):
-    """How wide training keeps weights."""
-
-    w32 = "w32"
-    w16 = "w16"
-
-
-class Rounding(StrEnum):
-    """How training rounds."""
-
-    stochastic = "stochastic"
-    nearest = "nearest"
-
-
-class DataType(StrEnum):
-    """Element types of a data set."""
-
-    u8 = "u8"
-    i16 = "i16"
-    i32 = "i32"
-
-
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .dmodel file.")]
-InputsPath = Annotated[Path, typer.Argument(metavar="X", help="Inputs: .npy or .gdata.")]
-LabelsPath = Annotated[Path, typer.Argument(metavar="Y", help="Labels: .npy or .gdata.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="The file to write.")]
-Backend = Annotated[str | None, typer.Option(help="A name that `gvm backends` lists.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads; default: one per processor.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Examples at a time: moves no bit.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("import")
@@ -215,8 +199,15 @@ def train(
     output: Output,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs in all.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 32,
-    learning_rate: Annotated[float | None, typer.Option(help="Of SGD; default 0.01.")] = None,
-    momentum: Annotated[float | None, typer.Option(help="In [0, 1); default 0.")] = None,
+    optimizer: OptimizerOption = None,
+    learning_rate: LearningRate = None,
+    schedule: ScheduleOption = None,
+    warmup: Warmup = None,
+    momentum: Momentum = None,
+    nesterov: Nesterov = False,
+    weight_decay: WeightDecay = None,
+    clip_value: ClipValue = None,
+    clip_norm: ClipNorm = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of order and rounding.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes: moves no bit.")] = 1,
     validation: Annotated[
@@ -238,7 +229,6 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model in fixed point and write the trained one."""
-    import gvm
 
     if patience is not None and validation is None:
         raise GvmError("--patience needs --validation X Y")
@@ -250,11 +240,24 @@ def train(
             raise GvmError(f"{path}: no such folder")
     loaded = load_model(model)
     x, y = read_pair(inputs, labels)
-    chosen = given(learning_rate=learning_rate, momentum=momentum)
+    chosen = choose_optimizer(
+        optimizer and optimizer.value,
+        learning_rate,
+        schedule and schedule.value,
+        warmup,
+        epochs * -(-len(x) // batch_size),
+        given(
+            momentum=momentum,
+            nesterov=nesterov or None,
+            weight_decay=weight_decay,
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        ),
+    )
     course = loaded.train(
         x,
         y,
-        optimizer=gvm.SGD(**chosen) if chosen else None,
+        optimizer=chosen,
         epochs=epochs,
         batch_size=batch_size,
         seed=seed,

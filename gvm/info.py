@@ -44,10 +44,12 @@ def _check_parameters(rows: Any, native: Any) -> None:
     gradients = []
     for i, row in enumerate(rows):
         what = f"parameters {i}"
-        _check(isinstance(row, list) and len(row) == 4, what)
-        name, trainable, bits, gradient = row
+        # Files of before moments were calibrated have four items.
+        _check(isinstance(row, list) and len(row) in (4, 5), what)
+        name, trainable, bits, gradient, *moment = row
         _check(isinstance(name, str) and isinstance(trainable, bool), what)
-        _check(type(bits) is int and -32 <= bits <= 47, what)
+        for number in (bits, *(m for m in moment if m is not None)):
+            _check(type(number) is int and -32 <= number <= 47, what)
         if gradient is not None:
             _check_number(gradient, totals, what)
             gradients.append(gradient)

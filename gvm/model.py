@@ -23,7 +23,7 @@ from gvm.formats import Formats
 from gvm.graph import Graph
 from gvm.info import read_info
 from gvm.loss import Loss
-from gvm.optimizers import SGD
+from gvm.optimizers import Optimizer
 from gvm.program import (
     MAX_BATCH,
     ParameterInfo,
@@ -111,7 +111,9 @@ class Model(Exports):
         whole = graph if loss is None else with_loss(graph, loss)
         inputs, given = calibration_data(whole, calibration, labels, chosen)
         quantized = quantize(whole, calibrate(whole, inputs, given, progress), chosen)
-        program = compile_graph(quantized.graph, quantized.narrow_bits, max_batch=max_batch)
+        program = compile_graph(
+            quantized.graph, quantized.narrow_bits, max_batch, quantized.moment_bits
+        )
         native = _core.Program(program.encode())
         data = pack_parameters(
             [t for t, _, _ in native.tensors(PARAMETERS)],
@@ -249,7 +251,7 @@ class Model(Exports):
         x: Array | Sequence[Array],
         labels: Array,
         *,
-        optimizer: SGD | None = None,
+        optimizer: Optimizer | None = None,
         epochs: int = 1,
         batch_size: int = 32,
         seed: int | None = None,
@@ -267,7 +269,7 @@ class Model(Exports):
         """Trains in fixed point: parameters and training state advance. Returns the history.
 
         ``seed``: of the order of examples and of rounding, 0 where none is given. ``optimizer``:
-        ``SGD()`` where none is given.
+        ``SGD()`` where none is given; its learning rate may be one of ``gvm.schedules``.
         ``profile``: "w32" (default) keeps weights with 16 more bits than operators see; "w16"
         stores them as the seeds do. ``rounding``: "stochastic" (default) or "nearest". A model
         that was trained keeps both.
@@ -386,7 +388,8 @@ class Model(Exports):
         """Writes a .dmodel: whole or not at all."""
         info = {
             "parameters": [
-                [p.name, p.trainable, p.narrow_bits, p.gradient] for p in self.program.info
+                [p.name, p.trainable, p.narrow_bits, p.gradient, p.moment_bits]
+                for p in self.program.info
             ],
             "count_total": self.program.count_total,
             "training": None if self.training is None else self.training.encoded(),

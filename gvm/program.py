@@ -15,7 +15,6 @@ from gvm.errors import GvmError
 from gvm.graph import TOTAL, Graph, Node, Value
 from gvm.operator import AttributeValue
 from gvm.ops import BY_OPCODE, OPERATORS
-from gvm.optimizers import SGD
 from gvm.types import DTYPES, Type
 
 Profile = Literal["w32", "w16"]
@@ -25,8 +24,6 @@ ROUNDINGS = {"forward": 1, "backward": 2, "loss": 0, "view": 0}
 """Philox purpose of a node's rounding in training, by stage. Views of weights are always
 nearest."""
 MAX_BATCH = 4096
-MORE_VELOCITY_BITS = 4
-"""Fraction bits of an i16 velocity beyond those of its weights (numerics section 8)."""
 CANNOT_TRAIN = "the model cannot be trained: import it with loss=... and trainable parameters"
 DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
 
@@ -97,6 +94,8 @@ class ParameterInfo:
     """Fraction bits in profile w16."""
     gradient: int | None = None
     """Which total is its gradient."""
+    moment_bits: int | None = None
+    """Fraction bits that suit an i32 moment of its mean gradients, where calibration saw any."""
 
 
 @dataclass(frozen=True)
@@ -236,10 +235,14 @@ def _labelled(function: Function, labels: Sequence[str]) -> Function:
 
 
 def compile_graph(
-    graph: Graph, narrow_bits: Mapping[Value, int], max_batch: int = MAX_BATCH
+    graph: Graph,
+    narrow_bits: Mapping[Value, int],
+    max_batch: int = MAX_BATCH,
+    moment_bits: Mapping[Value, int] | None = None,
 ) -> Program:
     """The program of an integer graph: predict, and loss and grad (stochastic rounding) where the
-    graph has them."""
+    graph has them. ``narrow_bits``, ``moment_bits``: what training knows of its parameters."""
+    moments = moment_bits or {}
     parameters = tuple(p.value for p in graph.parameters)
     predict = _extract(graph, (*graph.inputs, *parameters), graph.outputs["predict"], {})
     program = Program(
@@ -250,7 +253,10 @@ def compile_graph(
         predict,
         info=tuple(
             ParameterInfo(
-                p.name, p.trainable, narrow_bits.get(p.value, graph.types[p.value].fraction_bits)
+                p.name,
+                p.trainable,
+                narrow_bits.get(p.value, graph.types[p.value].fraction_bits),
+                moment_bits=moments.get(p.value),
             )
             for p in graph.parameters
         ),
@@ -265,45 +271,6 @@ def compile_graph(
     trained = iter(totals[len(graph.outputs["loss"]) :])
     info = tuple(replace(p, gradient=next(trained)) if p.trainable else p for p in program.info)
     return replace(program, loss=loss, grad=grad, info=info, count_total=totals[1])
-
-
-def with_optimizer(program: Program, optimizer: SGD, rounding: str | None = None) -> Program:
-    """The program with ``apply`` and its state for an optimizer; it rounds as ``grad`` does unless
-    told otherwise."""
-    if program.grad is None:
-        raise GvmError(CANNOT_TRAIN)
-    trained = [i for i, p in enumerate(program.info) if p.gradient is not None]
-    state = tuple(
-        _velocity(program.parameters[i])
-        for i in trained
-        for _ in range(optimizer.state_per_parameter)
-    )
-    name, attributes = optimizer.attributes((rounding or program.rounding) == "stochastic")
-    operator = OPERATORS[name]
-    ordered = tuple(operator.complete(attributes).values())
-    parameters, totals = len(program.parameters), sum(len(s.reduce) for s in program.grad.segments)
-    given = parameters + len(state) + totals
-    first_total = parameters + len(state)
-    steps: list[Step] = []
-    outputs = list(range(parameters + len(state)))
-    produced = given
-    for k, i in enumerate(trained):
-        gradient = program.info[i].gradient
-        assert gradient is not None
-        of_state = [parameters + k] if optimizer.state_per_parameter else []
-        steps.append(
-            Step(
-                operator.opcode,
-                (i, *of_state, first_total + gradient, first_total + program.count_total),
-                ordered,
-            )
-        )
-        outputs[i] = produced
-        for j, s in enumerate(of_state):
-            outputs[s] = produced + 1 + j
-        produced += operator.outputs
-    apply = Function(given, (Segment(tuple(steps)),), tuple(outputs))
-    return replace(program, apply=apply, state=state)
 
 
 def with_profile(program: Program, profile: str) -> Program:
@@ -343,11 +310,6 @@ def with_profile(program: Program, profile: str) -> Program:
         apply=None,
         state=(),
     )
-
-
-def _velocity(parameter: Type) -> Type:
-    more = MORE_VELOCITY_BITS if parameter.dtype == "i16" else 0
-    return Type(parameter.dtype, min(47, parameter.fraction_bits + more), parameter.shape)
 
 
 def _without_views(function: Function, parameters: range) -> Function:

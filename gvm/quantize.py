@@ -22,6 +22,7 @@ from gvm.formats import EXTRA_WEIGHT_BITS, MOST_FRACTION_BITS, Chooser, Formats
 from gvm.graph import TOTAL, Builder, Graph, Node, Parameter, Value
 from gvm.operator import Operator
 from gvm.ops import OPERATORS
+from gvm.optimizers import HEADROOM
 from gvm.types import DTYPES, RANGE, Type
 
 Arrays = Sequence[NDArray[Any]]
@@ -36,6 +37,8 @@ class Quantized:
     """Fraction bits of each parameter of the integer graph in profile w16."""
     ranges: dict[str, float]
     """Largest magnitude seen, by value name."""
+    moment_bits: dict[Value, int]
+    """Fraction bits that suit an i32 moment of a trained parameter's mean gradients."""
 
 
 def calibration_data(
@@ -168,7 +171,20 @@ class _Quantizer:
                 outputs[name] = [self._exact(v) for v in self.real.outputs[name]]
         self.chosen.check_overrides()
         named = {n: r for v, n in self.real.names.items() if (r := self.ranges.get(v)) is not None}
-        return Quantized(self.g.graph(**outputs), self.narrow_bits, named)
+        return Quantized(self.g.graph(**outputs), self.narrow_bits, named, self._moment_bits())
+
+    def _moment_bits(self) -> dict[Value, int]:
+        """The largest mean gradient that calibration saw, with room above it."""
+        totals = self.real.outputs.get("grad", ())[len(self.real.outputs.get("loss", ())) :]
+        trained = [p.value for p in self.g.parameters if p.trainable]
+        if not totals or not self.ranges.get(totals[0]):
+            return {}
+        examples = self.ranges[self.real.outputs["grad"][1]]
+        made = {}
+        for value, total in zip(trained, totals, strict=True):
+            _, size = math.frexp(self.ranges[total] / examples)
+            made[value] = max(-32, min(47, 31 - HEADROOM["i32"] - size))
+        return made
 
     # -- what consumers want
 

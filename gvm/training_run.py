@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from gvm import _core
 from gvm.errors import GvmError
 from gvm.execution import backend_level, thread_count
-from gvm.optimizers import SGD
-from gvm.program import CANNOT_TRAIN, Program, with_optimizer, with_profile
+from gvm.optimizers import SGD, Optimizer
+from gvm.program import CANNOT_TRAIN, Program, with_profile
 from gvm.tensors import Array, convert_parameters
 from gvm.train import History, Plan, TrainingState, train
+from gvm.updates import with_optimizer
 
 if TYPE_CHECKING:
     from gvm.model import Model
@@ -25,7 +26,7 @@ def run_training(
     x: Array | Sequence[Array],
     labels: Array,
     *,
-    optimizer: SGD | None,
+    optimizer: Optimizer | None,
     epochs: int,
     batch_size: int,
     seed: int | None,
@@ -58,10 +59,11 @@ def run_training(
         raise ValueError("patience needs validation data")
     inputs, targets = model.examples(x, labels, "train")
     checked = None if validation is None else model.examples(*validation, "validation")
+    total_steps = epochs * -(-len(inputs[0]) // batch_size)
     program, parameters, state, start = (
-        _resumed(model, model.training, optimizer, profile, rounding, seed)
+        _resumed(model, model.training, optimizer, profile, rounding, seed, total_steps)
         if resume and model.training is not None
-        else _begun(model, optimizer, profile, rounding, seed or 0)
+        else _begun(model, optimizer, profile, rounding, seed or 0, total_steps)
     )
     level = backend_level(backend)
     plan = Plan(epochs, batch_size, start.seed, workers, micro_batch, thread_count(threads), level)
@@ -83,12 +85,17 @@ def run_training(
 
 
 def _begun(
-    model: Model, optimizer: SGD | None, profile: str | None, rounding: str | None, seed: int
+    model: Model,
+    optimizer: Optimizer | None,
+    profile: str | None,
+    rounding: str | None,
+    seed: int,
+    total_steps: int,
 ) -> Start:
     """A run that begins with the model's parameters."""
     narrowed = with_profile(model.program, profile or model.program.profile)
     rounded = narrowed.rounded(rounding or model.program.rounding)
-    program = with_optimizer(rounded, optimizer or SGD())
+    program = with_optimizer(rounded, optimizer or SGD(), total_steps=total_steps)
     parameters = convert_parameters(
         model.parameters, _core.Program(model.bytes).tensors(PARAMETERS), program.parameters
     )
@@ -99,10 +106,11 @@ def _begun(
 def _resumed(
     model: Model,
     training: TrainingState,
-    optimizer: SGD | None,
+    optimizer: Optimizer | None,
     profile: str | None,
     rounding: str | None,
     seed: int | None,
+    total_steps: int,
 ) -> Start:
     """The run that the model stands in; what is asked for must be its own."""
     for what, asked, own in (
@@ -112,6 +120,9 @@ def _resumed(
     ):
         if asked is not None and asked != own:
             raise GvmError(f"resume: {what} must be that of the run, {own}, received {asked}")
-    if optimizer is not None and with_optimizer(model.program, optimizer).encode() != model.bytes:
+    if optimizer is None:
+        return model.program, model.parameters, model.state, training
+    asked_for = with_optimizer(model.program, optimizer, total_steps=total_steps)
+    if asked_for.encode() != model.bytes:
         raise GvmError(f"resume: the run has another optimizer than {optimizer}")
     return model.program, model.parameters, model.state, training

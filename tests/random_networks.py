@@ -12,10 +12,9 @@ import numpy as np
 from gvm import _core
 from gvm.graph import Builder, Value
 from gvm.model import Model
-from gvm.optimizers import SGD
-from gvm.program import PROFILES, with_optimizer, with_profile
+from gvm.program import PROFILES, with_profile
 from gvm.tensors import convert_parameters
-from tests.random_programs import CLASSES, MAX_BATCH, Run, tensors
+from tests.random_programs import CLASSES, MAX_BATCH, Run, optimized, tensors
 
 
 @dataclass
@@ -161,7 +160,7 @@ def _trained(layers: Layers, x: Value, examples: int, batch: int) -> Run:
     parameters = convert_parameters(
         model.parameters, _core.Program(model.bytes).tensors(2), program.parameters
     )
-    program = with_optimizer(program, SGD(0.05, rng.choice((0.0, 0.9))), rounding)
+    program = optimized(rng, program, 0.05, rounding)
     return Run(
         program,
         tuple(a[:batch] for a in model.quantized_inputs(data)),

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvm import _core
-from gvm.errors import ProgramError
+from gvm import _core, schedules
+from gvm.errors import GvmError, ProgramError
 from gvm.graph import Builder, Value
 from gvm.operator import AttributeValue
-from gvm.optimizers import SGD
-from gvm.program import Program, compile_graph, with_optimizer
+from gvm.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from gvm.program import Program, compile_graph
 from gvm.types import NUMPY, RANGE, Type
+from gvm.updates import with_optimizer
 
 Array = NDArray[Any]
 MAX_BATCH = 64
@@ -400,10 +401,10 @@ def random_program(rng: random.Random) -> Run:
     totals = [*(g.total(v) for v in loss), *gradients, *rest]
     local = sorted(v for v in made.local if made.type(v).batch_axis is not None)
     graph = g.graph(predict=(rng.choice(local),), loss=loss, grad=totals)
-    rate = 2.0 ** rng.randrange(-20, 2)
-    program = with_optimizer(
+    program = optimized(
+        rng,
         compile_graph(graph, {}, MAX_BATCH),
-        SGD(rate, rng.choice((0.0, 0.9))),
+        2.0 ** rng.randrange(-20, 2),
         rng.choice(("stochastic", "nearest")),
     )
     batch = rng.randrange(1, 9)
@@ -416,6 +417,29 @@ def random_program(rng: random.Random) -> Run:
         (generator.integers(0, CLASSES, batch).astype(np.int32), data[1]),
         tuple(p.data for p in graph.parameters),
     )
+
+
+def optimized(rng: random.Random, program: Program, rate: float, rounding: str) -> Program:
+    """The program with some optimizer; a plain one where formats are too far apart for it."""
+    momentum = rng.choice((0.0, 0.9))
+    limit = rng.choice(({}, {}, {"clip_value": 0.01}, {"clip_norm": 0.1}))
+    slow = schedules.Warmup(rate, steps=3, start=0.25)
+    chosen: Optimizer = rng.choice(
+        (
+            SGD(rate, momentum),
+            SGD(rate, 0.9, nesterov=True, weight_decay=0.01, **limit),
+            SGD(slow, momentum, **limit),
+            Adam(rate, **limit),
+            AdamW(slow, weight_decay=0.1, **limit),
+            RMSprop(slow, **limit),
+        )
+    )
+    try:
+        made = with_optimizer(program, chosen, rounding)
+        _core.Program(made.encode())
+    except GvmError:
+        return with_optimizer(program, SGD(rate, momentum), rounding)
+    return made
 
 
 def tensors(program: Program, section: int, data: bytes) -> tuple[Array, ...]:

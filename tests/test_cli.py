@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import gvm
-from gvm import cli, data
+from gvm import cli, data, schedules
 from gvm.graph import Builder
 from gvm.model import Model
 
@@ -213,8 +213,40 @@ def test_invalid_arrays_are_explained(files: Files, gvm_command: Any, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("options", "optimizer"),
+    [
+        (
+            ["--optimizer", "adamw", "--schedule", "cosine", "--warmup", 2, "--clip-norm", 1],
+            gvm.AdamW(schedules.Warmup(schedules.Cosine(0.001, 4), 2), clip_norm=1),
+        ),
+        (
+            ["--momentum", 0.9, "--nesterov", "--weight-decay", 0.001, "--schedule", "step"],
+            gvm.SGD(schedules.Step(0.01, [3, 4]), 0.9, True, 0.001),
+        ),
+        (
+            ["--optimizer", "rmsprop", "--learning-rate", 0.01, "--schedule", "exponential"],
+            gvm.RMSprop(schedules.Exponential(0.01, 6, 0.01)),
+        ),
+    ],
+)
+def test_train_takes_optimizers(
+    options: list[Any], optimizer: Any, files: Files, gvm_command: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "trained.dmodel"
+    common = ("--epochs", 2, "--batch-size", 20)
+    done = gvm_command("train", files.model, files.x, files.y, "-o", path, *common, *options)
+    assert done.status == 0, done.err
+    fresh = gvm.load(files.model)
+    fresh.train(files.inputs, files.labels, optimizer=optimizer, epochs=2, batch_size=20)
+    assert gvm.load(path).parameters_id == fresh.parameters_id
+
+
+@pytest.mark.parametrize(
     ("options", "parts"),
     [
+        (["--optimizer", "adam", "--momentum", "0.9"], ["--momentum", "adam has none"]),
+        (["--nesterov"], ["nesterov needs a momentum"]),
+        (["--schedule", "linear"], ["--schedule"]),
         (["--epochs", "0"], ["--epochs"]),
         (["--learning-rate", "-1"], ["learning_rate", "-1"]),
         (["--learning-rate", "x"], ["--learning-rate"]),

@@ -18,9 +18,10 @@ from gvm.formats import Formats
 from gvm.graph import Builder, Graph, evaluate_real
 from gvm.model import Model
 from gvm.optimizers import SGD
-from gvm.program import Step, steps_of, with_optimizer
+from gvm.program import Step, steps_of
 from gvm.quantize import calibration_data
 from gvm.shards import TOTALS, ShardRunner
+from gvm.updates import with_optimizer
 from tests.small_networks import (
     CROSS_ENTROPY,
     EXAMPLES,

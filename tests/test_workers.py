@@ -22,9 +22,10 @@ from gvm import workers
 from gvm.errors import HostError, ProgramError
 from gvm.graph import Builder, Graph
 from gvm.ops import OPERATORS
-from gvm.program import Segment, Step, with_optimizer
+from gvm.program import Segment, Step
 from gvm.shards import split
 from gvm.train import History, Plan, open_workers
+from gvm.updates import with_optimizer
 
 EXAMPLES, FEATURES, CLASSES = 19, 6, 3
 ROOT = Path(__file__).resolve().parent.parent

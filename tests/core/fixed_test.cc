@@ -10,6 +10,7 @@
 #include <sstream>
 #include <string>
 
+#include "isqrt.h"
 #include "random.h"
 
 namespace gvm {
@@ -359,6 +360,11 @@ void check_isqrt() {
     check(compare(mul_unsigned(root, root), to_unsigned(v)) <= 0 &&
               compare(to_unsigned(v), next) <= 0,
           "isqrt: root^2 <= v < (root + 1)^2");
+    for (const uint64_t near : {any.lo, any.lo >> (i % 64), (any.lo >> 32) * (any.lo >> 32)}) {
+      for (const uint64_t u : {near - 1, near, near + 1}) {
+        check(isqrt64_by_division(u) == isqrt64(u), "isqrt64_by_division is isqrt64");
+      }
+    }
   }
 }
 

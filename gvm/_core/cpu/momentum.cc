@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "cpu/optimizer.h"
 
 namespace gvm {
@@ -77,11 +75,7 @@ Status run(const Call& call) {
   const int64_t count = *call.in[3].as<int64_t>();
   if (!check_count(call, count)) return Status::bad_input;
   if (count <= 0) {
-    for (int i = 0; i < 2; ++i) {
-      const Tensor& t = call.in[i];
-      std::memcpy(call.out[i].data, t.data,
-                  static_cast<size_t>(t.elements) * static_cast<size_t>(dtype_bytes(t.type.dtype)));
-    }
+    keep_operands(call, 2);
   } else if (call.in[0].type.dtype == DType::i16) {
     step_as<int16_t>(call, count);
   } else {

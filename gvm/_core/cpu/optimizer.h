@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "cpu/kernel.h"
 #include "cpu/strided.h"
@@ -20,6 +21,15 @@ inline bool check_count(const Call& call, int64_t count) {
   if (count <= kMaxUpdateCount) return true;
   return call.error->fail(Status::bad_input, "%s: count must be at most 2^22, received %lld",
                           call.op->name, static_cast<long long>(count));
+}
+
+// What an update by no examples does: its first operands are its results.
+inline void keep_operands(const Call& call, int results) {
+  for (int i = 0; i < results; ++i) {
+    const Tensor& t = call.in[i];
+    std::memcpy(call.out[i].data, t.data,
+                static_cast<size_t>(t.elements) * static_cast<size_t>(dtype_bytes(t.type.dtype)));
+  }
 }
 
 // Draws r of 32 bits for elements [first, first + n) at a site; n <= kUpdateBlock. For nearest,
@@ -51,6 +61,14 @@ struct UpdateDivisor {
   bool lanes;
   Divisor narrow;
 };
+
+// The least b with |x[i]| <= 2^b for all of n numbers.
+template <typename T>
+int largest_bits(const T* x, int64_t n) {
+  T bits = 0;
+  for (int64_t i = 0; i < n; ++i) bits |= static_cast<T>(x[i] ^ (x[i] >> (8 * sizeof(T) - 1)));
+  return bit_length(static_cast<uint64_t>(bits));
+}
 
 // Calls f(begin, n, clamps) on blocks of at most kUpdateBlock elements, in parallel, and adds the
 // clamps.

@@ -1,0 +1,119 @@
+"""``apply`` of a training program: an optimizer and its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from gvm import _core
+from gvm.errors import GvmError
+from gvm.operator import AttributeValue
+from gvm.ops import OPERATORS
+from gvm.ops.clip import MAX_GRADIENTS, NORM, SCALE, VALUE
+from gvm.optimizers import MOMENT_BITS, Optimizer, Update, fixed_rate
+from gvm.program import CANNOT_TRAIN, Function, Program, Segment, Step
+from gvm.types import Type
+
+TOTALS = 5
+
+
+@dataclass
+class _Steps:
+    """Nodes of one function, numbered as they are added."""
+
+    given: int
+    steps: list[Step] = field(default_factory=list)
+    produced: int = 0
+
+    def add(
+        self, name: str, inputs: tuple[int, ...], attributes: dict[str, AttributeValue], label: str
+    ) -> list[int]:
+        """A node; returns the values that it produces."""
+        operator = OPERATORS[name]
+        ordered = tuple(operator.complete(attributes).values())
+        self.steps.append(Step(operator.opcode, inputs, ordered, label))
+        first = self.given + self.produced
+        self.produced += operator.outputs
+        return list(range(first, first + operator.outputs))
+
+
+def with_optimizer(
+    program: Program,
+    optimizer: Optimizer,
+    rounding: str | None = None,
+    total_steps: int | None = None,
+) -> Program:
+    """The program with ``apply`` and its state for an optimizer; it rounds as ``grad`` does unless
+    told otherwise. ``total_steps``: of the whole run, for schedules that end with it."""
+    if program.grad is None:
+        raise GvmError(CANNOT_TRAIN)
+    trained = [i for i, p in enumerate(program.info) if p.gradient is not None]
+    moments = [program.info[i].moment_bits for i in trained]
+    of = [
+        optimizer.state(program.parameters[i], bits)
+        for i, bits in zip(trained, moments, strict=True)
+    ]
+    totals = _totals(program)
+    parameters, states = len(program.parameters), sum(len(s) for s in of)
+    first_total = parameters + states
+    count = first_total + program.count_total
+    made = _Steps(first_total + len(totals))
+    gradients = {i: first_total + (program.info[i].gradient or 0) for i in trained}
+    known = [bits for bits in moments if bits is not None]
+    clipped = _clip(made, optimizer, gradients, count, min(known, default=MOMENT_BITS), program)
+    outputs = list(range(parameters + states))
+    at = parameters
+    for i, state in zip(trained, of, strict=True):
+        update = Update(
+            program.info[i].name,
+            program.parameters[i],
+            state,
+            totals[program.info[i].gradient or 0],
+            (rounding or program.rounding) == "stochastic",
+            total_steps,
+        )
+        name, attributes = optimizer.node(update)
+        own = range(at, at + len(state))
+        new = made.add(name, (i, *own, clipped[i], count), attributes, "")
+        outputs[i] = new[0]
+        outputs[at : at + len(state)] = new[1:]
+        at += len(state)
+    apply = Function(made.given, (Segment(tuple(made.steps)),), tuple(outputs))
+    return replace(program, apply=apply, state=tuple(t for s in of for t in s))
+
+
+def _totals(program: Program) -> list[Type]:
+    """The types of the totals of ``grad``."""
+    bare = replace(program, apply=None, state=())
+    return [t for t, _, _ in _core.Program(bare.encode()).tensors(TOTALS)]
+
+
+def _clip(
+    made: _Steps,
+    optimizer: Optimizer,
+    gradients: dict[int, int],
+    count: int,
+    norm_bits: int,
+    program: Program,
+) -> dict[int, int]:
+    """The gradients held to what the optimizer says, by parameter."""
+    limits = optimizer.clipping
+    limit = limits.norm if limits.value is None else limits.value
+    if limit is None:
+        return gradients
+    multiplier, exponent = fixed_rate(limit, "clip")
+    attributes: dict[str, AttributeValue] = {"multiplier": multiplier, "exponent": exponent}
+    kind, by = VALUE, count
+    if limits.value is None:
+        if len(gradients) >= MAX_GRADIENTS:
+            raise GvmError(
+                f"clip_norm: at most {MAX_GRADIENTS - 1} parameters, received {len(gradients)}"
+            )
+        attributes["fraction_bits"] = norm_bits
+        (by,) = made.add(
+            "clip", (*gradients.values(), count), attributes | {"kind": NORM}, "global norm"
+        )
+        kind = SCALE
+    return {
+        i: made.add("clip", (g, by), attributes | {"kind": kind}, program.info[i].name)[0]
+        for i, g in gradients.items()
+    }
