@@ -171,10 +171,22 @@ def excluded(case: Case) -> str:
         return "an output shape that depends on values"
     for given, expected in case.data:
         for value in (*given, *expected):
-            array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else None
-            if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
+            array = _plain(value)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
                 return "NaN or infinity"
     return ""
+
+
+def _array(value: Any) -> NDArray[Any]:
+    from onnx import TensorProto, numpy_helper
+
+    return np.asarray(numpy_helper.to_array(value) if isinstance(value, TensorProto) else value)
+
+
+def _plain(value: Any) -> NDArray[Any]:
+    """An array whose floating-point elements NumPy knows."""
+    array = _array(value)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
 def run(case: Case) -> Outcome:
@@ -199,7 +211,7 @@ def _run(case: Case) -> tuple[Result, str]:
             if len(found) != len(expected):
                 return "fail", f"{len(found)} outputs, expected {len(expected)}"
             for name, got, wanted in zip(prepared.outputs, found, expected, strict=True):
-                wrong = difference(got, np.asarray(wanted))
+                wrong = difference(got, _array(wanted))
                 if wrong:
                     return "fail", f"output {name!r}: {wrong}"
     except GvmError as error:

@@ -57,14 +57,14 @@ WHOLE_RANGE = (-(2**31), 2**31 - 1)
 
 def tolerance(expected: Array) -> float:
     """By how much a real result may differ from the exact one: ``UNITS`` units in the last place of
-    the 16-bit format that just holds the largest magnitude of the result, 2^(e - 15) for a largest
-    magnitude in [2^(e - 1), 2^e), in a result of zeros alone those of the format of 1; and one unit
-    of the element type where that is coarser, as both are rounded to it."""
+    the 16-bit format that calibration gives it, 2^(e - 14) for a largest magnitude in [2^(e - 1),
+    2^e) and one bit of headroom (e = 1 in a result of zeros alone); and one unit of the element
+    type where that is coarser, as both are rounded to it."""
     most = float(np.max(np.abs(expected.astype(np.float64)))) if expected.size else 0.0
     exponent = math.frexp(most)[1] if most else 1
     digits = SIGNIFICANT_BITS.get(expected.dtype.name, 53)
     own = math.ldexp(1.0, exponent - digits) if digits < 15 else 0.0
-    return math.ldexp(UNITS, exponent - 15) + own
+    return math.ldexp(UNITS, exponent - 14) + own
 
 
 class GvmBackendRep(BackendRep):  # type: ignore[misc]

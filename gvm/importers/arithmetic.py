@@ -44,7 +44,7 @@ def add(t: Shapes, name: str, a: Operand, b: Operand) -> Tensor:
     """a + b."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.add(left, right, name=name), merged)
+        return Tensor(t.low.exact(t.g.add(left, right, name=name)), merged)
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
     return Tensor(t.low.bias(x.value, fitting(t, x, c), name), x.merged)
@@ -62,7 +62,7 @@ def subtract(t: Shapes, name: str, a: Operand, b: Operand) -> Tensor:
     """a - b."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.sub(left, right, name=name), merged)
+        return Tensor(t.low.exact(t.g.sub(left, right, name=name)), merged)
     if isinstance(a, Tensor):
         c = fitting(t, a, b)
         return Tensor(t.low.bias(a.value, c.derive(-c.data)), a.merged)
@@ -74,7 +74,7 @@ def multiply(t: Shapes, name: str, a: Operand, b: Operand) -> Tensor:
     """a * b."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.mul(left, right, name=name), merged)
+        return Tensor(t.low.exact(t.g.mul(left, right, name=name)), merged)
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
     return Tensor(t.low.scale(x.value, fitting(t, x, c), name), x.merged)
@@ -106,9 +106,12 @@ def maximum(t: Shapes, a: Operand, b: Operand) -> Tensor:
     """The greater of a and b."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.maximum(left, right), merged)
+        return Tensor(t.g.maximum(*t.low.alike([left, right])), merged)
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
+    if t.low.is_whole(x.value):
+        other = t.low.parameter(fitting(t, x, c))
+        return Tensor(t.g.maximum(*t.low.alike([x.value, other])), x.merged)
     return Tensor(t.low.maximum(x.value, fitting(t, x, c)), x.merged)
 
 
@@ -116,9 +119,12 @@ def minimum(t: Shapes, a: Operand, b: Operand) -> Tensor:
     """The smaller of a and b."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         left, right, merged = _pair(t, a, b)
-        return Tensor(t.g.minimum(left, right), merged)
+        return Tensor(t.g.minimum(*t.low.alike([left, right])), merged)
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
+    if t.low.is_whole(x.value):
+        other = t.low.parameter(fitting(t, x, c))
+        return Tensor(t.g.minimum(*t.low.alike([x.value, other])), x.merged)
     return Tensor(t.low.minimum(x.value, fitting(t, x, c)), x.merged)
 
 

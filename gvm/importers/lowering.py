@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gvm.functions import BY_NAME
 from gvm.graph import Builder, Value
+from gvm.types import DTYPES
 
 __all__ = ["Constant", "Lowering", "Refusal", "same_padding"]
 
@@ -88,7 +89,7 @@ class Lowering:
             elif dtype == "i32" and array.size and np.abs(array).max() > MOST_WHOLE:
                 raise Refusal(f"the constant {constant.name!r} must fit in 32 bits")
             self._parameters[key] = self.g.parameter(
-                self._unique(constant.name), array, dtype, 0, constant.trainable
+                self.unique(constant.name), array, dtype, 0, constant.trainable
             )
             self._keep.append(constant)  # its id stays taken
         return self._parameters[key]
@@ -97,7 +98,12 @@ class Lowering:
         """A scalar that training leaves alone."""
         return self.parameter(Constant(np.asarray([value], dtype=np.float64), name))
 
-    def _unique(self, name: str) -> str:
+    def whole(self, value: int, name: str = "number") -> Value:
+        """A whole number of 32 bits."""
+        return int(self.g.parameter(self.unique(name), np.asarray(value), "i32", 0, False))
+
+    def unique(self, name: str) -> str:
+        """A name that no parameter has yet."""
         unique, count = name, 0
         while unique in self._names:
             count += 1
@@ -110,6 +116,28 @@ class Lowering:
 
     def unary(self, function: str, x: Value) -> Value:
         return int(self.g.unary(x, function=BY_NAME[function].number))
+
+    def exact(self, x: Value) -> Value:
+        """A sum or product of whole numbers as one of 32 bits; others as they are."""
+        if self.g.types[x].dtype != "i64":
+            return x
+        return int(self.g.convert(x, dtype=DTYPES["i32"], fraction_bits=0))
+
+    def is_whole(self, x: Value) -> bool:
+        """Whether a value is of whole numbers."""
+        return self.g.types[x].dtype in ("i16", "i32")
+
+    def alike(self, values: Sequence[Value]) -> list[Value]:
+        """Whole numbers of one width; others as they are."""
+        if len({self.g.types[v].dtype for v in values}) == 1:
+            return list(values)
+        return [self.wide(v) for v in values]
+
+    def wide(self, x: Value) -> Value:
+        """Whole numbers of 32 bits; others as they are."""
+        if self.g.types[x].dtype != "i16":
+            return x
+        return int(self.g.convert(x, dtype=DTYPES["i32"], fraction_bits=0))
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
         """A change of shape; one that follows another becomes one with it."""
@@ -125,8 +153,7 @@ class Lowering:
         axes = tuple(range(len(self.shape(x))))
         if self.g.types[x].dtype != "bool":
             return int(self.g.reduce_max(x, axes=axes, keepdims=0))
-        one = self.g.parameter(self._unique("one"), np.asarray(1), "i16")
-        zero = self.g.parameter(self._unique("zero"), np.asarray(0), "i16")
+        one, zero = self.whole(1), self.whole(0)
         held = self.g.reduce_max(self.g.select(x, one, zero), axes=axes, keepdims=0)
         return int(self.g.compare(zero, held, relation=1))
 
@@ -154,14 +181,14 @@ class Lowering:
             and (data.size == shape[-1] or (data.size == 1 and not constant.trainable))
         ):
             whole = np.broadcast_to(data.reshape(-1), (shape[-1],))
-            return int(self.g.bias_add(x, self.parameter(constant, whole), name=name))
-        return int(self.g.add(x, self.parameter(constant, data), name=name))
+            return self.exact(self.g.bias_add(x, self.parameter(constant, whole), name=name))
+        return self.exact(self.g.add(x, self.parameter(constant, data), name=name))
 
     def scale(self, x: Value, constant: Constant, name: str = "") -> Value:
         """x * constant."""
         if constant.scalar() == 1.0 and not constant.trainable:
             return x
-        return int(self.g.mul(x, self.parameter(constant, _trim(constant.data)), name=name))
+        return self.exact(self.g.mul(x, self.parameter(constant, _trim(constant.data)), name=name))
 
     def scale_by(self, x: Value, factor: float, name: str) -> Value:
         """x * factor; by the reciprocal of an integer, an exact division."""
@@ -181,11 +208,13 @@ class Lowering:
         return self.bias(x, Constant(np.asarray([amount]), name))
 
     def negative(self, x: Value) -> Value:
+        if self.is_whole(x):
+            return self.exact(self.g.sub(self.whole(0), x))
         return int(self.g.mul(x, self.number(-1.0, "minus_one")))
 
     def subtract_from(self, constant: Constant, x: Value) -> Value:
         """constant - x."""
-        return int(self.g.sub(self.parameter(constant, _trim(constant.data)), x))
+        return self.exact(self.g.sub(self.parameter(constant, _trim(constant.data)), x))
 
     def relu6(self, x: Value, name: str) -> Value:
         """min(max(x, 0), 6) = 6 - max(6 - max(x, 0), 0), exactly."""
@@ -230,7 +259,9 @@ class Lowering:
         return total if count == 1 else int(self.g.divide(total, divisor=count))
 
     def sum(self, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
-        return int(self.g.reduce_sum(x, axes=tuple(axes), keepdims=int(keepdims))) if axes else x
+        if not axes:
+            return x
+        return self.exact(self.g.reduce_sum(x, axes=tuple(axes), keepdims=int(keepdims)))
 
     def max(self, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
         return int(self.g.reduce_max(x, axes=tuple(axes), keepdims=int(keepdims))) if axes else x

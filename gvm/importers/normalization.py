@@ -141,7 +141,10 @@ class _Fuse:
             given = graph.types[v]
             self.made[v] = self.g.input(graph.names.get(v, ""), given.shape, given.dtype)
         for p in graph.parameters:
-            self.made[p.value] = self.g.parameter(p.name, p.data, trainable=p.trainable)
+            stated = graph.types[p.value]
+            self.made[p.value] = self.g.parameter(
+                p.name, p.data, stated.dtype, stated.fraction_bits, p.trainable
+            )
         for node in graph.nodes:
             self._node(node)
         outputs = {n: tuple(self.made[v] for v in values) for n, values in graph.outputs.items()}

@@ -17,6 +17,7 @@ from gvm.errors import ImportModelError
 from gvm.importers import (  # noqa: F401 (they register)
     UnsupportedModel,
     onnx_control,
+    onnx_choices,
     onnx_layout,
     onnx_math,
     onnx_normalization,

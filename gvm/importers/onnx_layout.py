@@ -37,11 +37,11 @@ def _flatten(t: Translator, node: Node, x: Tensor) -> Tensor:
     dims = t.dims(x)
     axis = node.integer("axis", 1)
     axis = axis + len(dims) if axis < 0 else axis
-    if axis == 0:
+    if axis == 0 and t.batch_axis(x.value) is not None:
         raise Refusal("merges the batch with all else; nearest supported form: axis 1")
-    before = dims[0]
-    for d in dims[1:axis]:
-        before = before * d
+    before = 1
+    for d in dims[:axis]:
+        before = d * before
     return t.reshape(x, [before, math.prod(dims[axis:])])
 
 
@@ -86,6 +86,7 @@ def _transpose(t: Translator, node: Node, x: Tensor) -> Tensor:
 @handles("Concat")
 def _concat(t: Translator, node: Node, *operands: Operand) -> Tensor:
     tensors = [x for x in operands if isinstance(x, Tensor)]
+    operands = tuple(x for x in operands if not isinstance(x, Constant) or x.data.size)
     shape = t.g.shape(t.whole(tensors[0]))
     axis = node.integer("axis", 1) % len(shape)
     parts = []
@@ -102,11 +103,11 @@ def _concat(t: Translator, node: Node, *operands: Operand) -> Tensor:
             parts.append(int(t.g.broadcast_to(value, shape=wide)))
         else:
             parts.append(t.whole(x))
-    return Tensor(join(t, parts, axis, node.name))
+    return Tensor(join(t, t.low.alike(parts), axis, node.name))
 
 
 @handles("Split")
-def _split(t: Translator, node: Node, x: Operand, sizes: Operand | None = None) -> list[Tensor]:
+def _split(t: Translator, node: Node, x: Operand, sizes: Operand | None = None) -> list[Operand]:
     value = t.whole(x)
     axis = node.integer("axis", 0) % len(t.g.shape(value))
     size = t.g.shape(value)[axis]
@@ -118,8 +119,18 @@ def _split(t: Translator, node: Node, x: Operand, sizes: Operand | None = None) 
         given = integers_of(sizes)
     ends = np.cumsum(given).tolist()
     return [
-        Tensor(cut(t, value, axis, end - part, end)) for part, end in zip(given, ends, strict=True)
+        Tensor(cut(t, value, axis, end - part, end)) if part else _nothing(t, value, axis)
+        for part, end in zip(given, ends, strict=True)
     ]
+
+
+def _nothing(t: Translator, value: Value, axis: int) -> Constant:
+    """A part without elements; a model with a batch has none."""
+    if t.batch_axis(value) is not None:
+        raise Refusal("takes a part without elements")
+    kind = {"real": "float32", "bool": "bool"}.get(t.g.types[value].dtype, "int64")
+    shape = [0 if i == axis else d for i, d in enumerate(t.g.shape(value))]
+    return Constant(np.zeros(shape, kind), "nothing")
 
 
 @handles("Slice")
@@ -131,7 +142,7 @@ def _slice(
     ends: Operand,
     axes: Operand | None = None,
     steps: Operand | None = None,
-) -> Tensor:
+) -> Operand:
     value = t.whole(x)
     shape = t.g.shape(value)
     begin, end = integers_of(starts), objects_of(ends).reshape(-1).tolist()
@@ -148,7 +159,7 @@ def _slice(
             raise Refusal("works out a part from the batch size")
         taken = range(*slice(b, e, s).indices(shape[axis]))
         if not taken:
-            raise Refusal(f"takes {b}:{e}:{s} of an axis of {shape[axis]}, which is empty")
+            return _nothing(t, value, axis)
         if s > 0:
             value = take(t, value, {axis: (taken[0], taken[-1] + 1, s)})
         else:
@@ -158,6 +169,8 @@ def _slice(
 
 @handles("Gather")
 def _gather(t: Translator, node: Node, x: Operand, indices: Operand) -> Tensor:
+    if isinstance(indices, Tensor):
+        return _rows(t, node, x, indices)
     if not isinstance(x, Tensor) or not isinstance(indices, Constant):
         raise Refusal("the indices must be constant; nearest supported form: one-hot and MatMul")
     value = t.whole(x)
@@ -165,6 +178,27 @@ def _gather(t: Translator, node: Node, x: Operand, indices: Operand) -> Tensor:
     axis = node.integer("axis", 0) % len(shape)
     picked = pick(t, value, axis, integers_of(indices))
     return Tensor(t.low.reshape(picked, [*shape[:axis], *indices.data.shape, *shape[axis + 1 :]]))
+
+
+def _rows(t: Translator, node: Node, x: Operand, indices: Tensor) -> Tensor:
+    """Parts of a tensor that every example shares, by numbers that are computed."""
+    if not t.low.is_whole(indices.value):
+        raise Refusal("the indices must be constant; nearest supported form: one-hot and MatMul")
+    table = t.low.parameter(x) if isinstance(x, Constant) else t.whole(x)
+    shape = t.g.shape(table)
+    if -1 in shape:
+        raise Refusal("the indices must be constant; nearest supported form: one-hot and MatMul")
+    axis = node.integer("axis", 0) % len(shape)
+    numbers = t.low.wide(indices.value)
+    size = t.low.whole(shape[axis], "size")
+    below = t.g.compare(numbers, t.low.whole(0), relation=1)
+    numbers = int(t.g.select(below, t.low.exact(t.g.add(numbers, size)), numbers))
+    rows = t.low.transpose(table, [axis, *(i for i in range(len(shape)) if i != axis)])
+    made = int(t.g.gather(rows, numbers, name=node.name))
+    given = len(t.g.shape(numbers))
+    rest = list(range(given, given + len(shape) - 1))
+    order = [*rest[:axis], *range(given), *rest[axis:]]
+    return Tensor(t.low.transpose(made, order) if order else made)
 
 
 @handles("Pad")
@@ -219,6 +253,16 @@ def _expand(t: Translator, node: Node, x: Operand, shape: Operand) -> Tensor:
     rank = max(len(wanted), len(dims))
     dims = [1] * (rank - len(dims)) + dims
     wanted = [1] * (rank - len(wanted)) + wanted
+    if t.batch_axis(value) is None:
+        target = tuple(
+            int(max(d, w)) if 1 in (d, w) else int(d) for d, w in zip(dims, wanted, strict=True)
+        )
+        if 0 in wanted:
+            raise Refusal(f"expands {text_of(dims)} to {text_of(wanted)}, which is empty")
+        if not target:
+            return Tensor(value)
+        same = t.g.shape(value) == target
+        return Tensor(value if same else t.g.broadcast_to(value, shape=target))
     at = next(i for i, d in enumerate(dims) if isinstance(d, Batch))
     if not (isinstance(wanted[at], Batch) or wanted[at] in (1, t.stored_batch)):
         raise Refusal(f"expands {text_of(dims)} to {text_of(wanted)}: repeats the batch")

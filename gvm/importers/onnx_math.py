@@ -67,6 +67,8 @@ def _sum(t: Translator, node: Node, *operands: Operand) -> Operand:
 @handles("Mean")
 def _mean(t: Translator, node: Node, *operands: Operand) -> Tensor:
     total = add_all(t, node.name, operands)
+    if len(operands) == 1 and isinstance(total, Tensor):
+        return total
     return divide(t, node.name, total, _number(len(operands), f"{node.name}/count"))
 
 
@@ -82,14 +84,25 @@ def _extreme(t: Translator, node: Node, *operands: Operand) -> Operand:
 def _clip(
     t: Translator, node: Node, x: Operand, low: Operand | None = None, high: Operand | None = None
 ) -> Operand:
+    if not isinstance(low, Constant | None) or not isinstance(high, Constant | None):
+        return _between(t, x, low, high)
     least = constant_or(low, "min", -math.inf)
     most = constant_or(high, "max", math.inf)
+    if isinstance(x, Tensor) and t.low.is_whole(x.value):
+        return _between(t, x, low, high)
     # Beyond what any value of the graph can be, a bound is none.
     if least > -1e30:
         x = maximum(t, x, _number(least, f"{node.name}/min"))
     if most < 1e30:
         x = minimum(t, x, _number(most, f"{node.name}/max"))
     return x
+
+
+def _between(t: Translator, x: Operand, low: Operand | None, high: Operand | None) -> Operand:
+    """x between bounds that are computed, or whole numbers."""
+    if low is not None:
+        x = maximum(t, x, low)
+    return x if high is None else minimum(t, x, high)
 
 
 def _number(value: float, name: str) -> Constant:
@@ -194,35 +207,16 @@ def _prelu(t: Translator, node: Node, x: Operand, slope: Operand) -> Tensor:
     """max(x, 0) - slope * max(-x, 0)."""
     if not isinstance(x, Tensor):
         raise Refusal("the input is constant and the slope is not")
+    below = Tensor(int(t.g.relu(t.low.negative(x.value))), x.merged)
+    if isinstance(slope, Tensor):
+        rest = multiply(t, node.name, below, slope)
+        return subtract(t, node.name, Tensor(t.g.relu(x.value), x.merged), rest)
     weight = must_be_constant(slope, "slope")
     if node.version < 7 and weight.data.ndim == 1 and weight.data.size > 1:
         weight = weight.derive(weight.data.reshape((-1,) + (1,) * (t.rank(x) - 2)))
-    below = Tensor(int(t.g.relu(t.low.negative(x.value))), x.merged)
     return subtract(
         t, node.name, Tensor(t.g.relu(x.value), x.merged), multiply(t, node.name, below, weight)
     )
-
-
-@handles("Cast")
-def _cast(t: Translator, node: Node, x: Operand) -> Operand:
-    from onnx import TensorProto
-
-    to = node.attributes.get("to", TensorProto.FLOAT)
-    name = to if isinstance(to, str) else TensorProto.DataType.Name(int(to))
-    if name not in ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16"):
-        raise Refusal(f"casts values to {name}; nearest supported form: floating point")
-    return x
-
-
-@handles("CastLike")
-def _cast_like(t: Translator, node: Node, x: Operand, like: Operand) -> Operand:
-    if not isinstance(like, Constant) or like.data.dtype not in (
-        np.float16,
-        np.float32,
-        np.float64,
-    ):
-        raise Refusal("the second operand must be a constant of floating point")
-    return x
 
 
 # Softmax
