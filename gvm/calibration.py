@@ -88,7 +88,7 @@ def _examples_at_a_time(graph: Graph) -> int:
     sizes = {
         v: math.prod(t.concrete(1)) for v, t in enumerate(graph.types) if t.batch_axis is not None
     }
-    held = most = sum(sizes[v] for v in graph.inputs)
+    held = most = sum(sizes.get(v, 0) for v in graph.inputs)
     for i, node in enumerate(nodes):
         held += sum(sizes.get(v, 0) for v in node.outputs)
         most = max(most, held)

@@ -16,8 +16,8 @@ import numpy as np
 from gvm.errors import ImportModelError
 from gvm.importers import (  # noqa: F401 (they register)
     UnsupportedModel,
-    onnx_control,
     onnx_choices,
+    onnx_control,
     onnx_layout,
     onnx_math,
     onnx_normalization,
