@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from gvm.errors import ImportModelError
 from gvm.graph import Builder, Graph, Node, Value
 from gvm.operator import Operator
 from gvm.ops import OPERATORS
+from gvm.ops.concat import Concat
+from gvm.window import integers
 
 LOSSES = ("softmax_cross_entropy", "mean_squared_error")
 OF_PARTIALS = ("broadcast_to",)
@@ -123,10 +126,68 @@ def _limits(output: Value, consumers: dict[Value, list[Node]]) -> Value:
 
 
 def _sum(g: Builder, deltas: list[Value]) -> Value:
-    total = deltas[0]
-    for delta in deltas[1:]:
+    total, *others = _joined(g, deltas)
+    for delta in others:
         total = g.add(total, delta)
     return total
+
+
+def _joined(g: Builder, deltas: list[Value]) -> list[Value]:
+    """Gradients of a tensor, those of slices of it that lie side by side joined: a tensor that is
+    taken apart along an axis costs one concat, not a sum of as many tensors of its size."""
+    pieces: dict[int, dict[tuple[int, int], list[Value]]] = {}
+    kept = []
+    for delta in deltas:
+        found = _piece(g, delta)
+        if found is None:
+            kept.append(delta)
+        else:
+            axis, begin, inner = found
+            span = (begin, begin + g.shape(inner)[axis])
+            pieces.setdefault(axis, {}).setdefault(span, []).append(inner)
+    for axis, spans in pieces.items():
+        order = sorted(spans)
+        size = g.shape(deltas[0])[axis]
+        if any(a[1] > b[0] for a, b in itertools.pairwise(order)):
+            kept += [d for d in deltas if (_piece(g, d) or (None,))[0] == axis]
+            continue
+        runs: list[list[tuple[int, int]]] = []
+        for span in order:
+            if runs and runs[-1][-1][1] == span[0]:
+                runs[-1].append(span)
+            else:
+                runs.append([span])
+        for run in runs:
+            whole = _concatenated(g, [_sum(g, spans[span]) for span in run], axis)
+            kept.append(_padded(g, whole, axis, run[0][0], size - run[-1][1]))
+    return kept
+
+
+def _piece(g: Builder, delta: Value) -> tuple[int, int, Value] | None:
+    """The axis, the place and the gradient of a slice along one axis, which zeros surround."""
+    node = g.maker.get(delta)
+    if node is None or node.op != "pad" or g.types[delta].partial:
+        return None
+    before, after = integers(node.attributes, "before"), integers(node.attributes, "after")
+    axes = [i for i, around in enumerate(zip(before, after, strict=True)) if any(around)]
+    return (axes[0], before[axes[0]], node.inputs[0]) if len(axes) == 1 else None
+
+
+def _concatenated(g: Builder, parts: list[Value], axis: int) -> Value:
+    most = Concat.variadic
+    while len(parts) > 1:
+        groups = [parts[i : i + most] for i in range(0, len(parts), most)]
+        parts = [p[0] if len(p) == 1 else g.concat(*p, axis=axis) for p in groups]
+    return parts[0]
+
+
+def _padded(g: Builder, x: Value, axis: int, before: int, after: int) -> Value:
+    if not before and not after:
+        return x
+    rank = len(g.shape(x))
+    around = [tuple(n if i == axis else 0 for i in range(rank)) for n in (before, after)]
+    out: Value = g.pad(x, before=around[0], after=around[1])
+    return out
 
 
 def _depends_on_parameters(graph: Graph) -> set[Value]:

@@ -8,6 +8,7 @@ between a product and its bias.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -142,6 +143,8 @@ class _Quantizer:
         self.backward = {v for n in needed if n.stage == "backward" for v in n.outputs}
         self.demand = self._demands()
         self.narrow_bits: dict[Value, int] = {}
+        self.readers = Counter(v for node in needed for v in node.inputs)
+        self.readers.update(v for outputs in graph.outputs.values() for v in outputs)
 
     def run(self) -> Quantized:
         for v in self.real.inputs:
@@ -263,19 +266,24 @@ class _Quantizer:
         """The value rounded to this element type, from the most exact form there is."""
         forms = self.rounded.setdefault(v, {})
         if dtype not in forms:
-            source = self.exact.get(v, forms.get("i32", forms.get("i16")))
-            if source is None:
-                raise ImportModelError(f"value {self.real.names.get(v, v)} was never computed")
-            stage, self.g.stage = self.g.stage, self._convert_stage(v)
-            forms[dtype] = self.g.convert(
-                source,
-                dtype=DTYPES[dtype],
-                fraction_bits=self._bits(v, dtype),
-                rounding=0,
-                name=self.real.names.get(v, ""),
-            )
-            self.g.stage = stage
+            self._round(v, dtype, self._bits(v, dtype))
         return forms[dtype]
+
+    def _round(self, v: Value, dtype: str, bits: int) -> None:
+        """Adds a rounded form of a value."""
+        forms = self.rounded.setdefault(v, {})
+        source = self.exact.get(v, forms.get("i32", forms.get("i16")))
+        if source is None:
+            raise ImportModelError(f"value {self.real.names.get(v, v)} was never computed")
+        stage, self.g.stage = self.g.stage, self._convert_stage(v)
+        forms[dtype] = self.g.convert(
+            source,
+            dtype=DTYPES[dtype],
+            fraction_bits=bits,
+            rounding=0,
+            name=self.real.names.get(v, ""),
+        )
+        self.g.stage = stage
 
     def _convert_stage(self, v: Value) -> str:
         return "backward" if v in self.backward else "forward"
@@ -384,6 +392,16 @@ class _Quantizer:
         """Operands of one type: those with more fraction bits are rounded to the least. A condition
         among them is what it is."""
         types = [self.real.types[v].dtype for v in node.inputs]
+        bits = [
+            self.g.types[self.rounded[v][dtype]].fraction_bits
+            if dtype in self.rounded.get(v, {})
+            else self._bits(v, dtype)
+            for v, t in zip(node.inputs, types, strict=True)
+            if t != "bool"
+        ]
+        for v in node.inputs:
+            if v in self.exact and v not in self.rounded and self.readers[v] == 1:
+                self._round(v, dtype, min(bits))  # once, to the format it is needed in
         read = [
             self._read(v, "bool" if t == "bool" else dtype)
             for v, t in zip(node.inputs, types, strict=True)

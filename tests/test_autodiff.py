@@ -178,6 +178,42 @@ def test_concat_slice_and_pad() -> None:
     check(n.g, n.g.mul(n.g.pad(part, before=(0, 1, 0), after=(0, 0, 2)), n.weight(3, 5)))
 
 
+SPANS = {
+    "whole": [(0, 2), (2, 3), (3, 6)],
+    "with_gaps": [(0, 1), (1, 2), (4, 5)],
+    "twice": [(0, 3), (3, 6), (0, 3)],
+    "in_disorder": [(3, 6), (0, 3)],
+    "overlapping": [(0, 4), (2, 6)],
+}
+
+
+@pytest.mark.parametrize("name", SPANS)
+def test_a_tensor_taken_apart(name: str) -> None:
+    """The gradients of parts that lie side by side are joined, not added up."""
+    n = Network(2, 6)
+    x = n.g.mul(n.x, n.weight(2, 6))
+    parts = [
+        n.unary(n.g.slice(x, begin=(0, 0, a), end=(-1, 2, b), strides=(1, 1, 1)), "tanh")
+        for a, b in SPANS[name]
+    ]
+    sums = [n.g.reduce_sum(part, axes=(2,), keepdims=0) for part in parts]
+    graph = check(n.g, n.g.concat(*sums, axis=1))
+    used = [node.op for node in graph.reaching(graph.outputs["grad"]) if node.stage == "backward"]
+    assert used.count("pad") == {"with_gaps": 2, "overlapping": 2}.get(name, 0)
+
+
+def test_a_tensor_taken_into_many_parts() -> None:
+    n = Network(70)
+    x = n.g.mul(n.x, n.weight(70))
+    total = n.g.slice(x, begin=(0, 0), end=(-1, 1), strides=(1, 1))
+    for i in range(1, 70):
+        part = n.g.slice(x, begin=(0, i), end=(-1, i + 1), strides=(1, 1))
+        total = n.g.add(n.unary(total, "tanh"), part)
+    graph = check(n.g, total)
+    used = [node.op for node in graph.reaching(graph.outputs["grad"]) if node.stage == "backward"]
+    assert used.count("pad") == 0 and used.count("concat") == 3
+
+
 def test_reshape_and_transpose() -> None:
     n = Network(4, 6)
     y = n.g.mul(n.x, n.weight(6))

@@ -296,3 +296,15 @@ def test_calibration_a_few_examples_at_a_time_sees_what_all_at_once_do(
     assert {v: m for v, m in few.items() if v not in partial} == pytest.approx(
         {v: m for v, m in whole.items() if v not in partial}, rel=1e-5
     )
+
+
+def test_what_is_joined_is_rounded_once() -> None:
+    """To the format of the largest, with no other before it."""
+    g = Builder()
+    x = g.input("x", (-1, 4))
+    large, small = (g.parameter(n, np.eye(4) * s) for n, s in (("large", 30.0), ("small", 0.1)))
+    joined = g.concat(g.matmul(x, large), g.matmul(x, small), axis=1)
+    graph = g.graph(predict=[g.unary(joined, function=1)])
+    model = Model.from_graph(graph, np.random.default_rng(0).uniform(-1, 1, (32, 4)))
+    steps = [s.name for s in steps_of(model.program.predict)]
+    assert steps.count("convert") == 2
