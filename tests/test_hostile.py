@@ -426,8 +426,8 @@ def test_memory_that_the_machine_lacks_is_its_own_failure() -> None:
     code = """
 body = inference(2**20)
 f = Nodes(2)
-y = f.add("convert", f.add("mul", 0, 0), dtype=1, fraction_bits=8, rounding=0)
-y = f.add("reduce_max", y, axes=(1,))
+y = f.add("reduce_sum", f.add("mul", 0, 0), axes=(1,))
+y = f.add("convert", y, dtype=1, fraction_bits=8, rounding=0)
 body.update(inputs=[tensor("i16", 8, -1, 1024)], predict={"nodes": f.take(), "outputs": [y]})
 session = _core.Session(load(body))
 small = np.ones((2, 1024), np.int16)
