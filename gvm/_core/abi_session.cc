@@ -216,7 +216,8 @@ int gvm_session_step(gvm_session* session, const gvm_batch* batch, const void* c
     const int64_t n = static_cast<int64_t>(batch->local);
     if (!gvm::check_given(p.inputs, "input", inputs, n, e) ||
         !gvm::check_given(p.labels, "label", labels, n, e) ||
-        session->session->step(inputs, labels, n, batch->seed, batch->step, e) != Status::ok) {
+        session->session->step(inputs, labels, n, batch->seed, batch->step, count, e) !=
+            Status::ok) {
       return;
     }
     for (const gvm::Buffer& b : session->session->totals()) {

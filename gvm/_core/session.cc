@@ -224,23 +224,23 @@ void Session::bind(FunctionKind kind, Frame* frame, const void* const* inputs,
   bind_views(frame);
 }
 
-Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
-                         const Batch& batch, uint64_t seed, uint64_t step_number, Error* error) {
+bool Session::prepare(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
+                      const Batch& batch, uint64_t seed, uint64_t step_number, Error* error,
+                      Prepared* to) {
   const Function& f = program_->functions[kind];
   const Segment& segment = f.segments[static_cast<size_t>(step.segment)];
   const Node& node = segment.nodes[static_cast<size_t>(step.node)];
   size_t counter = segment.first_node + static_cast<size_t>(step.node);
-  const Kernel& kernel = cpu_kernel(*node.op);
-  if (kernel.view) return Status::ok;
-  std::vector<Tensor> in, out;
-  for (int v : node.inputs) in.push_back((*values)[static_cast<size_t>(v)]);
-  for (int v : node.outputs) out.push_back((*values)[static_cast<size_t>(v)]);
-  Call call;
+  to->kernel = &cpu_kernel(*node.op);
+  if (to->kernel->view) return false;
+  for (int v : node.inputs) to->in.push_back((*values)[static_cast<size_t>(v)]);
+  for (int v : node.outputs) to->out.push_back((*values)[static_cast<size_t>(v)]);
+  Call& call = to->call;
   call.op = node.op;
   call.attributes = &node.attributes;
-  call.in = in.data();
-  call.inputs = static_cast<int>(in.size());
-  call.out = out.data();
+  call.in = to->in.data();
+  call.inputs = static_cast<int>(to->in.size());
+  call.out = to->out.data();
   call.batch = batch;
   call.seed = seed;
   call.step = step_number;
@@ -250,8 +250,8 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
   call.scratch = &scratch_;
   call.tables = &tables_;
   call.error = error;
-  Fused fused;
   if (step.convert >= 0) {
+    Fused& fused = to->fused;
     const Node& convert = segment.nodes[static_cast<size_t>(step.convert)];
     if (step.bias >= 0) {
       fused.bias =
@@ -267,8 +267,7 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
       fused.relu = true;
       result = segment.nodes[static_cast<size_t>(step.relu)].outputs[0];
     }
-    out[0] = (*values)[static_cast<size_t>(result)];
-    call.out = out.data();
+    to->out[0] = (*values)[static_cast<size_t>(result)];
     call.fused = &fused;
     counter += static_cast<size_t>(step.convert - step.node);
   }
@@ -277,11 +276,19 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
     call.kept = &kept_[kind][segment.first_node + static_cast<size_t>(step.node)];
   }
   // A value without a batch is computed in every shard; the shard of the first example counts it.
-  int64_t counted_elsewhere = 0;
-  const bool counted = out[0].type.batched() || batch.offset == 0;
-  call.clamps = counted ? &clamps_[kind][counter] : &counted_elsewhere;
-  const Status status = kernel.run(call);
-  if (status != Status::ok && error->ok()) error->fail(status, "%s: failed", node.op->name);
+  const bool counted = to->out[0].type.batched() || batch.offset == 0;
+  call.clamps = counted ? &clamps_[kind][counter] : &to->counted_elsewhere;
+  return true;
+}
+
+Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
+                         const Batch& batch, uint64_t seed, uint64_t step_number, Error* error,
+                         Sink* sink) {
+  Prepared made;
+  if (!prepare(kind, step, values, batch, seed, step_number, error, &made)) return Status::ok;
+  made.call.sink = sink;
+  const Status status = made.kernel->run(made.call);
+  if (status != Status::ok && error->ok()) error->fail(status, "%s: failed", made.call.op->name);
   return status;
 }
 
@@ -428,7 +435,11 @@ Status Session::apply(const int64_t* totals, uint64_t seed, uint64_t step, Error
   if (!check_totals(totals, segments, error)) return error->status;
   std::vector<const int64_t*> given;
   for (const TotalInfo& t : program_->totals) given.push_back(totals + t.offset);
-  return run_apply(given, seed, step, error);
+  std::unique_ptr<Frame> frame = take_frame(kApply, 1);
+  begin_apply(frame.get(), given);
+  const Status status = run_apply(frame.get(), {}, seed, step, error);
+  if (status == Status::ok) end_apply(std::move(frame));
+  return status;
 }
 
 std::string Session::describe_plan(FunctionKind kind, int64_t batch) {

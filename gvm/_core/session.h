@@ -81,6 +81,21 @@ struct Frame {
   int64_t batch = 0;
 };
 
+// The call of one step and what it points to; stays where it is.
+struct Prepared {
+  const Kernel* kernel = nullptr;
+  std::vector<Tensor> in, out;
+  Fused fused;
+  int64_t counted_elsewhere = 0;
+  Call call;
+};
+
+// A step of grad whose sums go straight into a step of apply, and nowhere else (session_step.cc).
+struct DirectUpdate {
+  size_t gradient, update;  // steps of grad and apply
+  int operand;              // of the update: the gradient
+};
+
 // Points the views of a frame where the values they share memory with point.
 void bind_views(Frame* frame);
 
@@ -99,9 +114,10 @@ class Session {
   Status loss(const void* const* inputs, const void* const* labels, int64_t n, int64_t* sums,
               Error* error);
   Status apply(const int64_t* totals, uint64_t seed, uint64_t step, Error* error);
-  // grad over n examples that are the whole batch, and apply; totals() then holds its totals.
+  // grad over n examples that are the whole batch, and apply. totals() then holds the totals whose
+  // first element is below `wanted`.
   Status step(const void* const* inputs, const void* const* labels, int64_t n, uint64_t seed,
-              uint64_t step, Error* error);
+              uint64_t step, uint64_t wanted, Error* error);
   // Those of the last step(), in the program's order; empty before the first.
   const std::vector<Buffer>& totals() const { return totals_; }
 
@@ -131,16 +147,26 @@ class Session {
   bool check_totals(const int64_t* totals, uint32_t segments, Error* error) const;
   Status run_segment(FunctionKind kind, Frame* frame, size_t segment, const Batch& batch,
                      uint64_t seed, uint64_t step, Error* error);
+  // Makes the call of a step, which points into *to; false: there is nothing to run.
+  bool prepare(FunctionKind kind, const Step& step, std::vector<Tensor>* values, const Batch& batch,
+               uint64_t seed, uint64_t step_number, Error* error, Prepared* to);
   Status run_step(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
-                  const Batch& batch, uint64_t seed, uint64_t step_number, Error* error);
+                  const Batch& batch, uint64_t seed, uint64_t step_number, Error* error,
+                  Sink* sink = nullptr);
   // offset: that of the shard which needs them, for counting clamps.
   Status run_constants(FunctionKind kind, Frame* frame, int64_t offset, Error* error);
   void bind_parameters(FunctionKind kind, Frame* frame);
   // What was computed from the parameters is no longer theirs.
   void parameters_changed();
-  // apply on totals within their bounds, one array each.
-  Status run_apply(const std::vector<const int64_t*>& totals, uint64_t seed, uint64_t step,
+  // apply on totals within their bounds, one array each: binds the frame, with the new parameters
+  // and state in the next buffers; runs the steps that are not in `done`; makes them the session's.
+  uint8_t* next_place(size_t output) const;  // of an output of apply
+  void begin_apply(Frame* frame, const std::vector<const int64_t*>& totals);
+  Status run_apply(Frame* frame, const std::vector<bool>& done, uint64_t seed, uint64_t step,
                    Error* error);
+  void end_apply(std::unique_ptr<Frame> frame);
+  std::vector<DirectUpdate> direct_updates(const Frame& grad, const Frame& apply,
+                                           uint64_t wanted) const;
 
   std::shared_ptr<const Program> program_;
   const CpuKernels* cpu_;

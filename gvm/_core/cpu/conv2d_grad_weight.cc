@@ -80,6 +80,6 @@ Status run(const Call& call) {
 
 }  // namespace
 
-extern const Kernel kernel_conv2d_grad_weight = {run, false, false, false};
+extern const Kernel kernel_conv2d_grad_weight = {run, false, false, false, false, true};
 
 }  // namespace gvm

@@ -27,6 +27,10 @@ int64_t bias_at(const Epilogue& to, int64_t column) {
 
 int64_t put_sums(const Epilogue& to, const CpuKernels& cpu, const void* sums, DType type, int64_t n,
                  int64_t element) {
+  if (to.sink != nullptr) {
+    to.sink->take(static_cast<const int64_t*>(sums), n, element);
+    return 0;
+  }
   if (to.type == DType::i64) {
     add_sums(static_cast<const int64_t*>(sums), n, to.accumulate,
              static_cast<int64_t*>(to.data) + element);

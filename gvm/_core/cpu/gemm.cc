@@ -14,6 +14,8 @@ constexpr int64_t kPassTerms = 16384;  // packed at a time
 constexpr int64_t kGroupColumns = 128;
 constexpr int64_t kBlockRows = 112;
 constexpr int64_t kSharedBytes = int64_t{1} << 25;  // of packed B at a time
+constexpr int64_t kSunk = 512;                      // sums that a sink takes at once
+constexpr int64_t kSunkColumns = 1024;              // of a group whose sums a sink takes
 constexpr int kMaxWidth = 32;
 
 // |sum| < 2^31 by Cauchy-Schwarz iff (sum of a squared) * (sum of b squared) < 2^62. A quarter of
@@ -151,7 +153,9 @@ void Pass::plan() {
   blocks_ = divide_up(pairs_, kProofPairs);
   row_panels_ = divide_up(job_.m, kernels_.rows);
   column_panels_ = divide_up(columns_.count, kernels_.columns);
-  group_panels_ = kGroupColumns / kernels_.columns;
+  // A sink gets rows as long as they are held.
+  const int64_t group_columns = to_.sink != nullptr ? kSunkColumns : kGroupColumns;
+  group_panels_ = group_columns / kernels_.columns;
   const int64_t threads = threads_.count();
   const int64_t most = kBlockRows / kernels_.rows;
   shared_b_ = job_.kept != nullptr;
@@ -407,6 +411,13 @@ int64_t Pass::emit(const char* sums, bool wide, int64_t ldc, int64_t row, int64_
     const int64_t element = to_.rows(row + i) + first;
     if (wide || to_.type != DType::i64) {
       clamps += put_sums(to_, cpu_, from, wide ? DType::i64 : DType::i32, length, element);
+    } else if (to_.sink != nullptr) {
+      for (int64_t done = 0; done < length; done += kSunk) {
+        int64_t exact[kSunk];
+        const int64_t n = std::min(kSunk, length - done);
+        kernels_.widen(reinterpret_cast<const int32_t*>(from) + done, 0, exact, 0, 1, n, 0, false);
+        to_.sink->take(exact, n, element + done);
+      }
     } else {
       kernels_.widen(reinterpret_cast<const int32_t*>(from), 0,
                      static_cast<int64_t*>(to_.data) + element, 0, 1, length, 0, to_.accumulate);
@@ -454,7 +465,8 @@ int64_t Gemm::kept_pieces() const {
 void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch) {
   if (job.m == 0 || job.n == 0) return;
   if (job.route == GemmRoute::automatic && gemm_few_rows(job, cpu, threads, scratch)) return;
-  if (job.k <= kPassTerms || job.epilogue.type == DType::i64) {
+  const bool adds_up = job.epilogue.type == DType::i64 && job.epilogue.sink == nullptr;
+  if (job.k <= kPassTerms || adds_up) {
     run_passes(job, cpu, threads, scratch);
     return;
   }

@@ -57,6 +57,7 @@ struct Epilogue {
   void* data = nullptr;
   RowMap rows;
   bool accumulate = false;     // i64 only: adds to what data holds
+  Sink* sink = nullptr;        // i64 only: takes the sums instead of data
   const void* bias = nullptr;  // one per column, of bias_type i16 or i32, times 2^bias_shift
   DType bias_type = DType::i32;
   int bias_shift = 0;

@@ -51,6 +51,14 @@ class Kept {
   virtual void* get(int64_t index, int64_t bytes, bool* fresh) = 0;
 };
 
+// Takes the exact sums of a kernel in place of out[0].
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  // Sums of elements [element, element + n). Several threads call it, once for each element.
+  virtual void take(const int64_t* sums, int64_t n, int64_t element) = 0;
+};
+
 // Nodes that the planner has fused behind a kernel, in this order: bias, convert, relu.
 struct Fused {
   const Tensor* bias = nullptr;  // shared, length = last dimension of the output
@@ -76,6 +84,8 @@ struct Call {
   TableCache* tables = nullptr;  // null: a node by itself, no tables are kept
   int64_t* clamps = nullptr;     // add the number of saturated elements here
   const Fused* fused = nullptr;  // only for kernels with `epilogue`
+  Sink* sink = nullptr;          // only for kernels with `sinks`: where the exact sums go
+  int64_t first = 0;             // only for kernels with `ranged`: see there
   Kept* kept = nullptr;          // given where in[1] is the same until the parameters change
   Error* error = nullptr;
 
@@ -106,6 +116,9 @@ struct Kernel {
   bool in_place = false;  // out[0] may share memory with in[0] when types and sizes agree
   bool view = false;      // out[0] always is in[0] under another shape: run is never called
   bool converts = false;  // honours Call::fused where it has no bias
+  bool sinks = false;     // honours Call::sink
+  // Element by element, without a batch: may be run on a part of the elements, from Call::first on.
+  bool ranged = false;
 };
 
 }  // namespace gvm

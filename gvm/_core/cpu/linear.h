@@ -12,6 +12,7 @@ inline Epilogue epilogue_of(const Call& call, int64_t column = 0) {
   Epilogue to;
   to.type = out.type.dtype;
   to.data = out.data;
+  to.sink = call.sink;
   if (call.fused == nullptr) return to;
   const Fused& fused = *call.fused;
   if (fused.bias != nullptr) {

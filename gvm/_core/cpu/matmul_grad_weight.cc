@@ -26,6 +26,6 @@ Status run(const Call& call) {
 
 }  // namespace
 
-extern const Kernel kernel_matmul_grad_weight = {run, true, false, false};
+extern const Kernel kernel_matmul_grad_weight = {run, true, false, false, false, true};
 
 }  // namespace gvm

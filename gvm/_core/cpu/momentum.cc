@@ -57,7 +57,8 @@ void step(const Call& call, int64_t count) {
     if (shift == 0) {
       *clamps += update.clamp(exact, n, w_out + begin, static_cast<int>(sizeof(W)));
     } else {
-      *clamps += to_weights(exact, n, where, static_cast<uint64_t>(begin), w_out + begin);
+      *clamps +=
+          to_weights(exact, n, where, static_cast<uint64_t>(call.first + begin), w_out + begin);
     }
   });
 }
@@ -86,6 +87,6 @@ Status run(const Call& call) {
 
 }  // namespace
 
-extern const Kernel kernel_momentum = {run, false, false, false};
+extern const Kernel kernel_momentum = {run, false, false, false, false, false, true};
 
 }  // namespace gvm

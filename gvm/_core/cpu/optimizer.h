@@ -32,13 +32,15 @@ inline void keep_operands(const Call& call, int results) {
   }
 }
 
-// Draws r of 32 bits for elements [first, first + n) at a site; n <= kUpdateBlock. For nearest,
-// nothing.
+// Draws r of 32 bits for elements [begin, begin + n) of the call at a site; n <= kUpdateBlock. For
+// nearest, nothing.
 class UpdateDraws {
  public:
-  const uint32_t* draw(const Call& call, Rounding rounding, uint32_t site, int64_t first,
+  const uint32_t* draw(const Call& call, Rounding rounding, uint32_t site, int64_t begin,
                        int64_t n) {
-    if (rounding == Rounding::nearest) return words_;  // zero, unused
+    static constexpr uint32_t kUnused[kUpdateBlock] = {};
+    if (rounding == Rounding::nearest) return kUnused;
+    const int64_t first = call.first + begin;
     const uint64_t block = static_cast<uint64_t>(first) >> 2;
     const int64_t skip = first & 3;
     call.cpu->convert.random_blocks(call.seed, site, call.step, purpose_of(rounding), block,
@@ -47,7 +49,7 @@ class UpdateDraws {
   }
 
  private:
-  uint32_t words_[kUpdateBlock + 8] = {};
+  uint32_t words_[kUpdateBlock + 8];
 };
 
 // The divisor count * 2^shift of a step; count >= 1, shift in [0, 63]. `lanes` says that the vector

@@ -57,6 +57,6 @@ Status run(const Call& call) {
 
 }  // namespace
 
-extern const Kernel kernel_sgd = {run, false, false, false};
+extern const Kernel kernel_sgd = {run, false, false, false, false, false, true};
 
 }  // namespace gvm
