@@ -433,7 +433,7 @@ session = _core.Session(load(body))
 small = np.ones((2, 1024), np.int16)
 before = session.predict([small])[0].tolist()
 try:
-    session.predict([np.ones((2**17, 1024), np.int16)])
+    session.predict([np.ones((2**18, 1024), np.int16)])
 except HostError as error:
     print(error.name, error)
 print(before == session.predict([small])[0].tolist())
