@@ -8,7 +8,7 @@ import numpy as np
 
 from gvm.graph import Value
 from gvm.importers.lowering import Constant, Refusal
-from gvm.importers.shapes import Operand, Shapes, Tensor
+from gvm.importers.shapes import ALONE, Merged, Operand, Shapes, Tensor
 
 SELU_ALPHA, SELU_FACTOR = 1.6732632423543772, 1.0507009873554805
 
@@ -20,18 +20,17 @@ def fitting(t: Shapes, x: Tensor, c: Operand) -> Constant:
     shape = list(c.data.shape)
     while shape and shape[0] == 1:
         shape.pop(0)
-    batch = t.batch_axis(x.value)
-    if batch is None:
+    if t.batch_axis(x.value) is None:
         return c
-    inner = len(t.g.shape(x.value)) - (batch + x.merged)
+    inner = len(t.g.shape(x.value)) - t.span(x)[1]
     if len(shape) > inner:
         outer = shape[: len(shape) - inner]
-        if x.merged > 1 or outer[-1] != 1 or len(shape) > len(t.dims(x)):
+        if x.merged != ALONE or outer[-1] != 1 or len(shape) > len(t.dims(x)):
             raise Refusal(f"a constant of shape {list(c.data.shape)} would differ between examples")
     return c
 
 
-def _pair(t: Shapes, a: Tensor, b: Tensor) -> tuple[Value, Value, int]:
+def _pair(t: Shapes, a: Tensor, b: Tensor) -> tuple[Value, Value, Merged]:
     if a.merged == b.merged:
         return a.value, b.value, a.merged
     if t.dims(a) != t.dims(b):

@@ -29,7 +29,7 @@ from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.onnx_nodes import Translator, is_trained
-from gvm.importers.shapes import Opaque, Tensor
+from gvm.importers.shapes import ALONE, Opaque, Tensor
 from gvm.importers.transposes import sink_transposes
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _finish(translator: Translator, description: str, names: Sequence[str]) -> G
         result = translator.done.get(name)
         if isinstance(result, Opaque):
             raise ImportModelError(f"{description}: output {name!r}: {result.reason}")
-        if not isinstance(result, Tensor) or result.merged != 1:
+        if not isinstance(result, Tensor) or result.merged != ALONE:
             what = (
                 "merges the batch with another axis"
                 if isinstance(result, Tensor)

@@ -11,7 +11,7 @@ from gvm.graph import Value
 from gvm.importers.arithmetic import fitting
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_nodes import Node, Translator, handles
-from gvm.importers.shapes import Operand, Tensor, integers_of
+from gvm.importers.shapes import Merged, Operand, Tensor, integers_of
 
 _RELATIONS = {
     "Equal": (0, False),
@@ -35,7 +35,7 @@ def kind_of(t: Translator, x: Operand | None) -> str:
     return {"b": TRUTH, "i": WHOLE, "u": WHOLE}.get(x.data.dtype.kind, REAL)
 
 
-def together(t: Translator, *operands: Operand) -> tuple[list[Value], int]:
+def together(t: Translator, *operands: Operand) -> tuple[list[Value], Merged]:
     """Values that broadcast against each other, constants among them as parameters."""
     first, *others = [x for x in operands if isinstance(x, Tensor)]
     if any(x.merged != first.merged for x in others):

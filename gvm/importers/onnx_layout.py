@@ -73,14 +73,7 @@ def _transpose(t: Translator, node: Node, x: Tensor) -> Tensor:
     order = node.integers("perm", list(reversed(range(rank))))
     if order == list(range(rank)):
         return x
-    shape = t.g.shape(x.value)
-    batch = t.batch_axis(x.value)
-    if batch is None:
-        return Tensor(t.low.transpose(x.value, order))
-    axes = [[i] for i in range(len(shape))]
-    groups = [*axes[:batch], sum(axes[batch : batch + x.merged], []), *axes[batch + x.merged :]]
-    whole = [i for axis in order for i in groups[axis]]
-    return Tensor(t.low.transpose(x.value, whole), x.merged)
+    return t.permute(x, order)
 
 
 @handles("Concat")

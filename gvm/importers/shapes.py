@@ -47,11 +47,24 @@ class Dimensions:
 
 
 @dataclass(frozen=True)
+class Merged:
+    """Axes around the batch that are one axis of the source: so many in front of it, and so many
+    with it."""
+
+    front: int = 0
+    count: int = 1
+
+
+ALONE = Merged()
+"""The batch is an axis of its own."""
+
+
+@dataclass(frozen=True)
 class Tensor:
-    """A value of the graph; ``merged`` axes from the batch on are one of the source's."""
+    """A value of the graph, and which of its axes are one of the source's."""
 
     value: Value
-    merged: int = 1
+    merged: Merged = ALONE
 
 
 @dataclass(frozen=True)
@@ -104,9 +117,25 @@ class Shapes:
         shape: list[Any] = list(self.g.shape(x.value))
         if -1 not in shape:
             return shape
-        at = shape.index(-1)
-        batch = Batch(math.prod(shape[at + 1 : at + x.merged]))
-        return [*shape[:at], batch, *shape[at + x.merged :]]
+        start, end = self.span(x)
+        batch = Batch(-math.prod(shape[start:end]))
+        return [*shape[:start], batch, *shape[end:]]
+
+    def span(self, x: Tensor) -> tuple[int, int]:
+        """First and last axis, and one more, of those that are the source's batch axis."""
+        start = self.g.shape(x.value).index(-1) - x.merged.front
+        return start, start + x.merged.count
+
+    def permute(self, x: Tensor, order: Sequence[int]) -> Tensor:
+        """The source's transposition; axes that are merged move together."""
+        rank = len(self.g.shape(x.value))
+        if -1 not in self.g.shape(x.value):
+            return Tensor(self.low.transpose(x.value, order))
+        start, end = self.span(x)
+        groups = [[i] for i in range(start)] + [list(range(start, end))]
+        groups += [[i] for i in range(end, rank)]
+        whole = [i for axis in order for i in groups[axis]]
+        return Tensor(self.low.transpose(x.value, whole), x.merged)
 
     def shape_of(self, kind: str, x: Operand | Uniform) -> Operand:
         if isinstance(x, Tensor):
@@ -127,11 +156,11 @@ class Shapes:
     def spread(self, x: Uniform) -> Tensor:
         """The tensor itself."""
         shape: list[int] = []
-        merged = 1
+        merged = ALONE
         for d in x.dims:
             if isinstance(d, Batch):
                 shape += [-1] if d.times == 1 else [-1, d.times]
-                merged = 1 if d.times == 1 else 2
+                merged = ALONE if d.times == 1 else Merged(0, 2)
             else:
                 shape.append(int(d))
         number = self.low.number(x.number, f"constant/{x.number:g}")
@@ -153,17 +182,34 @@ class Shapes:
                 f"reshapes {text_of(self.dims(x))} to {text_of(target)}: the sizes differ"
             )
         if math.prod(before) != math.prod(source[:axis]):
-            raise Refusal(
-                f"reshapes {text_of(self.dims(x))} to {text_of(target)}: "
-                "the batch must stay an axis of its own or merge with those behind it"
-            )
+            made = self._with_front(x.value, before, times, rest)
+            if made is None:
+                raise Refusal(
+                    f"reshapes {text_of(self.dims(x))} to {text_of(target)}: "
+                    "the batch must stay an axis of its own or merge with those beside it"
+                )
+            return made
         if times == 1:
             return Tensor(self.low.reshape(x.value, [*before, -1, *rest]))
         kept = source[axis : len(source) - len(rest)]
         same = source[:axis] == tuple(before) and source[axis + len(kept) :] == tuple(rest)
         if same and math.prod(kept[1:]) == times:
-            return Tensor(x.value, len(kept))
-        return Tensor(self.low.reshape(x.value, [*before, -1, times, *rest]), 2)
+            return Tensor(x.value, Merged(0, len(kept)))
+        return Tensor(self.low.reshape(x.value, [*before, -1, times, *rest]), Merged(0, 2))
+
+    def _with_front(
+        self, value: Value, before: list[int], times: int, rest: list[int]
+    ) -> Tensor | None:
+        """A reshape that merges the batch with axes in front of it, and perhaps behind."""
+        source = self.g.shape(value)
+        axis = source.index(-1)
+        front, odd = divmod(math.prod(source[:axis]), math.prod(before))
+        behind, more = divmod(times, front or 1)
+        if front == 0 or odd or more or math.prod(source[axis + 1 :]) != behind * math.prod(rest):
+            return None
+        inner = [] if behind == 1 else [behind]
+        made = self.low.reshape(value, [*before, front, -1, *inner, *rest])
+        return Tensor(made, Merged(1, 2 + len(inner)))
 
     def _with_batch(self, wanted: list[Any], total: int) -> list[Any]:
         free = [i for i, d in enumerate(wanted) if not isinstance(d, Batch) and d == -1]
@@ -196,7 +242,7 @@ class Shapes:
             raise Refusal(
                 "supported with a constant in this place only when the other operand is one too"
             )
-        if x.merged != 1:
+        if x.merged != ALONE:
             raise Refusal(
                 "the batch is merged with another axis; nearest supported form: the same before"
             )
@@ -206,14 +252,14 @@ class Shapes:
         """Axes to reduce over, none of them the batch, as axes of the value."""
         rank = len(self.dims(x))
         found = sorted({int(a) % rank for a in integers_of(given)})
-        batch = self.batch_axis(x.value)
-        if batch is None:
+        if self.batch_axis(x.value) is None:
             return tuple(found)
+        batch, end = self.span(x)
         if batch in found:
             raise Refusal(
                 "reduces over the batch; nearest supported form: the same over the other axes"
             )
-        return tuple(a if a < batch else a + x.merged - 1 for a in found)
+        return tuple(a if a < batch else a + end - batch - 1 for a in found)
 
 
 def _definite(target: Sequence[Any], total: int) -> list[int]:

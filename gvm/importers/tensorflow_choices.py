@@ -9,7 +9,7 @@ from gvm.graph import Value
 from gvm.importers.arithmetic import fitting
 from gvm.importers.composites import constant_condition
 from gvm.importers.lowering import Constant, Refusal
-from gvm.importers.shapes import Operand, Tensor, must_be_constant
+from gvm.importers.shapes import Merged, Operand, Tensor, must_be_constant
 from gvm.importers.tensorflow_nodes import (
     HINTS,
     PATTERNS,
@@ -32,7 +32,7 @@ _RELATIONS = {
 _FUNCTIONS = {"LogicalAnd": 0, "LogicalOr": 1, "LogicalNot": 3}
 
 
-def _together(t: Translator, *operands: Operand) -> tuple[list[Value], int]:
+def _together(t: Translator, *operands: Operand) -> tuple[list[Value], Merged]:
     """Values that broadcast against each other, constants among them as parameters."""
     tensors = [x for x in operands if isinstance(x, Tensor)]
     first, *others = tensors

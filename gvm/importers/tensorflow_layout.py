@@ -118,7 +118,8 @@ def _transpose(t: Translator, op: Any, x: Operand, permutation: Operand) -> Tens
     if order == list(range(len(order))):
         assert isinstance(x, Tensor)
         return x
-    return Tensor(t.low.transpose(t.whole(x), order))
+    assert isinstance(x, Tensor)
+    return t.permute(x, order)
 
 
 @handles("ConcatV2")

@@ -167,6 +167,8 @@ def _matmul(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
 @handles("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 def _batch_matmul(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
     flags = {"transpose_a": int(op.get_attr("adj_x")), "transpose_b": int(op.get_attr("adj_y"))}
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and a.merged == b.merged:
+        return Tensor(t.g.matmul(a.value, b.value, name=op.name, **flags), a.merged)
     left = t.whole(a)
     if isinstance(b, Tensor):
         return Tensor(t.g.matmul(left, t.whole(b), name=op.name, **flags))

@@ -21,6 +21,7 @@ from gvm.graph import Graph
 from gvm.importers import Problem, UnsupportedModel
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.shapes import (
+    ALONE,
     POISON,
     Dimensions,
     Operand,
@@ -91,7 +92,7 @@ def translate(
         raise UnsupportedModel(description, tuple(translator.problems))
     values = []
     for tensor, result in zip(outputs, made, strict=True):
-        if not isinstance(result, Tensor) or result.merged != 1:
+        if not isinstance(result, Tensor) or result.merged != ALONE:
             what = (
                 "merges the batch with another axis"
                 if isinstance(result, Tensor)
