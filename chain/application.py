@@ -26,12 +26,13 @@ class Application(Protocol):
     def proposer(self, height: int, round_: int) -> int:
         """The index in :meth:`validators` of who proposes in a round of a height."""
 
-    def propose(self, height: int, signers: tuple[int, ...]) -> bytes:
-        """A block for a height. ``signers``: who precommitted the block below, as indices in
-        ``validators(height - 1)``, ascending; the orderer carries the proof itself."""
+    def propose(self, height: int, round_: int, signers: tuple[int, ...]) -> bytes:
+        """A block for a round of a height. ``signers``: who precommitted the block below, as
+        indices in ``validators(height - 1)``, ascending; the orderer carries the proof itself."""
 
-    def validate(self, height: int, block: bytes, signers: tuple[int, ...]) -> str:
-        """Why a proposed block is not acceptable; empty when it is. Changes nothing."""
+    def validate(self, height: int, round_: int, block: bytes, signers: tuple[int, ...]) -> str:
+        """Why a block that was proposed in this round or before is not acceptable; empty when it
+        is. Changes nothing."""
 
     def apply(self, height: int, block: bytes) -> bytes:
         """Applies a decided block, once and in order of height; returns the state root."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from chain import confirmation, envelope, slashing, verifiers
-from chain.codec import Count, Digest, Size, encode
+from chain.codec import Count, Digest, Size
 from chain.context import Actions, Context
 from chain.hashes import digest_of
 from chain.keys import account_of
@@ -69,7 +69,7 @@ def process_double_vote(state: State, context: Context, action: DoubleVote) -> S
     require(conflict, Code.BAD_EVIDENCE, "D30", "the votes are not in conflict")
     for signed in (first, second):
         valid = context.execution.verify(
-            signed.public, "vote", state.parameters.chain, encode(signed.vote), signed.signature
+            signed.public, "vote", state.parameters.chain, signed.vote.payload, signed.signature
         )
         require(valid, Code.BAD_EVIDENCE, "D30", "a vote's signature is not valid")
     name = account_of(first.public)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Annotated
 
 from chain.codec import Count, Digest, Size, encode
@@ -33,6 +34,11 @@ class Vote:
     block: Digest
     valid: Count = 0
 
+    @cached_property
+    def payload(self) -> bytes:
+        """The bytes that are signed, for one purpose on one chain."""
+        return encode(self)
+
 
 @dataclass(frozen=True)
 class SignedVote:
@@ -45,7 +51,7 @@ class SignedVote:
 
 def sign_vote(key: Key, chain: str, vote: Vote) -> SignedVote:
     """Signs a vote for one chain."""
-    return SignedVote(key.public, vote, key.sign("vote", chain, encode(vote)))
+    return SignedVote(key.public, vote, key.sign("vote", chain, vote.payload))
 
 
 def is_conflict(first: Vote, second: Vote) -> bool:

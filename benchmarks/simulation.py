@@ -1,0 +1,103 @@
+"""Many seeds of the simulated network: every height decided, no invariant broken, every negative
+control found.
+
+    python -m benchmarks.simulation [--seeds 2000] [--heights 50] [--wide 300] [--save]
+
+Runs ``seeds`` networks of 4 validators with 1 faulty and ``wide`` networks of 7 with 2, then looks
+for each control of ``chain.simulator.controls`` in at most 1 000 seeds. Status 1 where an invariant
+broke or a control was not found.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from collections import Counter
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.environment import environment, write_json
+from chain.simulator.checks import Violation
+from chain.simulator.controls import CONTROLS, find
+from chain.simulator.network import Network, Setting
+from gvm.progress import progress_bar
+
+
+def one(setting: Setting, seed: int) -> dict[str, Any]:
+    """What happened in one seed."""
+    network = Network(seed, setting)
+    faults = sorted({host.fault for host in network.hosts if host.fault})
+    found: dict[str, Any] = {"seed": seed, "faults": faults, "violation": None}
+    try:
+        checks = network.run()
+    except Violation as violation:
+        return found | {"violation": str(violation)}
+    lives = sum(host.life for host in network.hosts)
+    return found | {
+        "events": network.count,
+        "failed_rounds": checks.rounds,
+        "evidence": checks.evidence,
+        "crashes": lives,
+    }
+
+
+def many(setting: Setting, seeds: int, processes: int) -> dict[str, Any]:
+    """All seeds of a setting, summed."""
+    begin = time.perf_counter()
+    title = f"{setting.validators} validators, {setting.faulty} faulty"
+    with multiprocessing.Pool(processes) as pool, progress_bar(seeds, title) as advance:
+        rows = []
+        for row in pool.imap_unordered(partial(one, setting), range(seeds), chunksize=4):
+            rows.append(row)
+            advance("")
+    zoo = Counter(name for row in rows for name in row["faults"])
+    decided = [row for row in rows if row["violation"] is None]
+    return {
+        "validators": setting.validators,
+        "faulty": setting.faulty,
+        "heights": setting.heights,
+        "seeds": seeds,
+        "decided": len(decided),
+        "violations": sorted((row["seed"], row["violation"]) for row in rows if row["violation"]),
+        "faults": dict(sorted(zoo.items())),
+        "seconds": round(time.perf_counter() - begin, 1),
+    } | {
+        name: sum(row[name] for row in decided)
+        for name in ("events", "failed_rounds", "evidence", "crashes")
+    }
+
+
+def main(
+    seeds: Annotated[int, typer.Option(min=1)] = 2000,
+    heights: Annotated[int, typer.Option(min=1)] = 50,
+    wide: Annotated[int, typer.Option(min=1, help="Seeds of 7 validators.")] = 300,
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    save: Annotated[bool, typer.Option("--save", help="Write results/simulation.json.")] = False,
+) -> None:
+    """See the module."""
+    narrow = many(Setting(heights=heights), seeds, processes)
+    broad = many(Setting(validators=7, faulty=2, heights=heights), wide, processes)
+    controls = []
+    for control in CONTROLS:
+        found = find(control, range(1000))
+        controls.append(
+            {"control": control.name}
+            | ({"seed": None} if found is None else {"seed": found[0], "broken": found[1]})
+        )
+    result = {"environment": environment(), "runs": [narrow, broad], "controls": controls}
+    for run in (narrow, broad):
+        print({name: value for name, value in run.items() if name != "faults"})
+    for row in controls:
+        print(row)
+    if save:
+        write_json("simulation", result)
+    broken = narrow["violations"] or broad["violations"]
+    if broken or any(row["seed"] is None for row in controls):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,84 @@
+"""Some seeds of the simulated network; ``benchmarks/simulation.py`` runs thousands."""
+
+from __future__ import annotations
+
+import pytest
+
+from chain.application import Application
+from chain.genesis import Founder, Genesis, Grant
+from chain.keys import Key
+from chain.machine_application import MachineApplication
+from chain.parameters import Parameters
+from chain.simulator.applications import machine
+from chain.simulator.controls import CONTROLS, Control, find
+from chain.simulator.dice import Dice
+from chain.simulator.faults import ZOO
+from chain.simulator.network import Network, Setting
+from tests.chain_world import EXECUTION
+
+
+@pytest.mark.parametrize("fault", [*ZOO, "twin"])
+def test_every_height_is_decided_beside_one_faulty_of_four(fault: str) -> None:
+    for seed in range(3):
+        network = Network(seed, Setting(heights=10, faults=(fault,)))
+        checks = network.run()
+        assert len(checks.blocks) >= 10
+
+
+def test_seven_validators_bear_two_faulty() -> None:
+    for seed in range(3):
+        checks = Network(seed, Setting(validators=7, faulty=2, heights=6)).run()
+        assert len(checks.blocks) >= 6
+
+
+def test_a_seed_is_a_run() -> None:
+    def run(seed: int) -> tuple[int, int, dict[int, bytes]]:
+        network = Network(seed, Setting(heights=6))
+        checks = network.run()
+        return network.now, network.count, checks.blocks
+
+    assert run(5) == run(5)
+    assert run(5) != run(6)
+
+
+def test_equivocators_are_reported_and_nobody_else() -> None:
+    evidence = 0
+    for seed in range(4):
+        checks = Network(seed, Setting(heights=8, faults=("equivocator",))).run()
+        evidence += checks.evidence  # Checks raises for an honest one
+    assert evidence > 10
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
+def test_what_is_broken_is_found(control: Control) -> None:
+    assert find(control, range(40)) is not None
+
+
+def chain_of(keys: list[Key]) -> Application:
+    genesis = Genesis(
+        Parameters("simulated", uptime_window=30, jail_blocks=5),
+        tuple(Grant(key.account, 3_000_000) for key in keys),
+        tuple(Founder(key.public, 0, 2_000_000) for key in keys),
+    )
+    return machine(genesis, EXECUTION)
+
+
+def test_the_state_machine_is_ordered_too() -> None:
+    for seed in range(2):
+        network = Network(seed, Setting(heights=8, application=chain_of))
+        checks = network.run()
+        roots = set()
+        for host in network.hosts:
+            application = host.config.application
+            if host.is_honest and isinstance(application, MachineApplication):
+                roots.add(checks.roots[8])
+                assert application.state.height >= 8
+        assert len(roots) == 1
+
+
+def test_dice_stay_within_bounds_and_are_the_same_again() -> None:
+    first, second = Dice("test", 1), Dice("test", 1)
+    drawn = [first.between(3, 5) for _ in range(9000)]
+    assert drawn == [second.between(3, 5) for _ in range(9000)]
+    assert set(drawn) == {3, 4, 5}
+    assert drawn != [Dice("test", 2).between(3, 5) for _ in range(9000)]
