@@ -18,6 +18,8 @@ import typer
 from gvm.cli_options import (
     Backend,
     BatchSize,
+    Checkpoint,
+    CheckpointEvery,
     ClipNorm,
     ClipValue,
     DataType,
@@ -219,6 +221,8 @@ def train(
     profile: Annotated[Profile | None, typer.Option(help="Width of the weights.")] = None,
     rounding: Annotated[Rounding | None, typer.Option(help="While training.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where MODEL stands.")] = False,
+    checkpoint: Checkpoint = None,
+    checkpoint_every: CheckpointEvery = None,
     micro_batch: Annotated[
         int | None, typer.Option(min=1, help="Examples at a time: moves no bit.")
     ] = None,
@@ -267,6 +271,8 @@ def train(
         profile=profile and profile.value,
         rounding=rounding and rounding.value,
         resume=resume,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
         micro_batch=micro_batch,
         backend=backend,
         threads=threads,

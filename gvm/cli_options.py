@@ -89,6 +89,11 @@ WeightDecay = Annotated[
 ]
 ClipValue = Annotated[float | None, typer.Option(help="Limit of each mean gradient.")]
 ClipNorm = Annotated[float | None, typer.Option(help="Limit of the norm of all gradients.")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(help="A .dmodel, replaced after every epoch; --resume goes on from it."),
+]
+CheckpointEvery = Annotated[int | None, typer.Option(min=1, help="And after so many steps.")]
 
 
 def choose_optimizer(

@@ -65,7 +65,11 @@ def _check_labels(labels: Any, native: Any) -> None:
 
 
 def _check_training(body: Any) -> None:
-    _check(isinstance(body, dict) and body.keys() == TRAINING_KEYS, "training")
+    _check(isinstance(body, dict) and body.keys() - {"partial"} == TRAINING_KEYS, "training")
+    partial = body.get("partial", [0, 0, 0, 0])
+    _check(isinstance(partial, list) and len(partial) == 4, "partial")
+    _check(all(type(v) is int for v in partial), "partial")
+    _check(partial[0] >= 0 and 0 <= partial[2] < 2**42, "partial")
     _check_number(body["seed"], 2**64, "seed")
     _check_number(body["step"], 2**56, "step")
     _check_number(body["epoch"], 2**56, "epoch")

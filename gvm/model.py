@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +261,8 @@ class Model(Exports):
         profile: str | None = None,
         rounding: str | None = None,
         resume: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
         micro_batch: int | None = None,
         backend: str | None = None,
         threads: int | None = None,
@@ -277,6 +279,9 @@ class Model(Exports):
         after so many epochs without a lower one, and keep the parameters of the lowest.
         ``resume``: go on where this model's training stands, up to ``epochs`` in all, with its
         seed, optimizer, profile and rounding; else a run begins with these parameters.
+        ``checkpoint``: a .dmodel that is replaced after every epoch, and after every
+        ``checkpoint_every`` steps, from which ``resume`` goes on to the same bits; with
+        ``validation`` the best epoch lies beside it (``run.best.dmodel``).
         ``workers``, ``micro_batch``, ``backend`` and ``threads`` move no bit of the result.
         """
         return run_training(
@@ -293,6 +298,8 @@ class Model(Exports):
             profile=profile,
             rounding=rounding,
             resume=resume,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
             micro_batch=micro_batch,
             backend=backend,
             threads=threads,
@@ -383,6 +390,21 @@ class Model(Exports):
         return report
 
     # -- files
+
+    def save_parameters(self, path: str | os.PathLike[str], kind: str = "float32") -> None:
+        """Writes the parameters as .safetensors: "float32", "float64" (exact) or "integers"."""
+        from gvm.parameter_files import save_parameters
+
+        save_parameters(self, path, kind)
+
+    def load_parameters(self, path: str | os.PathLike[str]) -> None:
+        """Takes the parameters of a .safetensors file that has all of them and no others: real
+        values are rounded to the model's formats. Training begins anew from them."""
+        from gvm.parameter_files import read_parameters
+
+        parameters = read_parameters(self, path)
+        program = replace(self.program, apply=None, state=())
+        self.__init__(program, parameters, b"", None, self.info)  # type: ignore[misc]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a .dmodel: whole or not at all."""

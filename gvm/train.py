@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -17,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm import _core, cbor
+from gvm.checkpoints import Best, Checkpoints
 from gvm.errors import GvmError
 from gvm.files import write_bytes
 from gvm.loss import Loss
-from gvm.program import Program
+from gvm.ops import BY_OPCODE
+from gvm.program import Program, steps_of
 from gvm.progress import progress_bar
 from gvm.random import permutation
 from gvm.shards import ShardRunner
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from gvm.model import Model
 
 Arrays = Sequence[NDArray[Any]]
+APPLY = 3
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,13 @@ class TrainingState:
     step: int
     epoch: int
     epochs: tuple[Epoch, ...] = ()
+    partial: tuple[int, int, int, int] | None = None
+    """Of an epoch that is not finished: its steps so far, and the sums of the loss over them, of
+    which the count is the number of examples that it has taken."""
 
     def encoded(self) -> dict[str, Any]:
         """As canonical values; what is measured (seconds) stays out."""
-        return {
+        body: dict[str, Any] = {
             "seed": self.seed,
             "step": self.step,
             "epoch": self.epoch,
@@ -85,6 +93,7 @@ class TrainingState:
                 for e in self.epochs
             ],
         }
+        return body if self.partial is None else body | {"partial": list(self.partial)}
 
     @staticmethod
     def decoded(body: dict[str, Any]) -> TrainingState:
@@ -93,7 +102,9 @@ class TrainingState:
             Epoch(epoch, steps, total, count, correct, None if checked is None else Loss(*checked))
             for epoch, steps, total, count, correct, checked in body["history"]
         )
-        return TrainingState(body["seed"], body["step"], body["epoch"], epochs)
+        steps, total, count, correct = body.get("partial", (0, 0, 0, 0))
+        partial = (steps, total, count, correct) if "partial" in body else None
+        return TrainingState(body["seed"], body["step"], body["epoch"], epochs, partial)
 
 
 @dataclass
@@ -249,18 +260,18 @@ def train(
     plan: Plan,
     validation: tuple[Arrays, Arrays] | None,
     patience: int | None,
+    checkpoints: Checkpoints | None,
+    best: Best | None,
     progress: bool | None,
 ) -> tuple[bytes, bytes, TrainingState, History]:
     """Runs the steps of a compiled training program from ``start``; returns parameters, state,
-    where the run stands, and its history."""
+    where the run stands, and its history. ``best``: of the epochs before, with what it held."""
     count = len(inputs[0])
     data = program.encode()
     native = _core.Program(data)
     with open_workers(data, plan, inputs, labels, parameters, state) as workers:
         training = start
-        best: tuple[Loss, bytes, bytes, TrainingState] | None = None
-        if patience is not None and start.epochs and start.epochs[-1].validation is not None:
-            best = (start.epochs[-1].validation, parameters, state, start)
+        watch = Divergence(program, workers)
         steps_per_epoch = -(-count // plan.batch_size)
         with progress_bar(
             max(0, plan.epochs - start.epoch) * steps_per_epoch, "training", progress
@@ -268,13 +279,22 @@ def train(
             for epoch in range(start.epoch, plan.epochs):
                 began = time.perf_counter()
                 order = permutation(plan.seed, epoch, count)
-                sums = [0, 0, 0]
-                for at in range(0, count, plan.batch_size):
+                steps, *sums = training.partial or (0, 0, 0, 0)
+                for at in range(sums[1], count, plan.batch_size):
                     totals = workers.step(order[at : at + plan.batch_size], training.step)
                     for i in range(min(3, int(native.info()["loss_outputs"]))):
                         sums[i] += int(totals[i])
-                    training = replace(training, step=training.step + 1)
+                    steps += 1
+                    training = replace(
+                        training,
+                        step=training.step + 1,
+                        partial=(steps, sums[0], sums[1], sums[2]),
+                    )
                     advance(f"loss {sums[0] / 2**24 / sums[1]:.4f}")
+                    if checkpoints is not None and checkpoints.due(training.step):
+                        if sums[1] < count and not watch.diverged:
+                            session = workers.session
+                            checkpoints.write(session.read(2), session.read(3), training)
                 checked = None
                 if validation is not None:
                     checked = Loss.sum(
@@ -287,22 +307,30 @@ def train(
                     )
                 done = Epoch(
                     epoch + 1,
-                    steps_per_epoch,
+                    steps,
                     sums[0],
                     sums[1],
                     sums[2],
                     checked,
                     time.perf_counter() - began,
                 )
-                training = replace(training, epoch=epoch + 1, epochs=(*training.epochs, done))
-                if checked is not None and patience is not None:
+                training = replace(
+                    training, epoch=epoch + 1, epochs=(*training.epochs, done), partial=None
+                )
+                watch.look(training, steps)
+                if checkpoints is not None and not watch.diverged:
+                    session = workers.session
+                    checkpoints.write(session.read(2), session.read(3), training)
+                if checked is not None and (patience is not None or checkpoints is not None):
                     if best is None or checked < best[0]:
                         best = (checked, workers.session.read(2), workers.session.read(3), training)
-                    elif epoch + 1 - best[3].epoch >= patience:
+                        if checkpoints is not None:
+                            checkpoints.write_best(best)
+                    elif patience is not None and epoch + 1 - best[3].epoch >= patience:
                         break
         course = training.epochs
         parameters, state = workers.session.read(2), workers.session.read(3)
-        if best is not None:
+        if best is not None and patience is not None:
             _, parameters, state, training = best
         clamped = model.clamp_report(workers, program)
     parameters_id = native.parameters_id(parameters)
@@ -316,6 +344,47 @@ def train(
         clamped,
     )
     return parameters, state, training, history
+
+
+class Divergence:
+    """Says when updates are clamped so often that a run has left its formats: weights that stand at
+    their limits no longer learn."""
+
+    SHARE = 0.25
+
+    def __init__(self, program: Program, workers: Any) -> None:
+        assert program.apply is not None
+        self.steps = list(steps_of(program.apply))
+        outputs = program.apply.outputs[: len(program.parameters)]
+        produced = program.apply.given
+        self.elements: dict[int, tuple[str, int]] = {}
+        """By node of apply: the parameter that it updates, and the elements of its results."""
+        for node, step in enumerate(self.steps):
+            results = BY_OPCODE[step.opcode].outputs
+            if produced in outputs:
+                i = outputs.index(produced)
+                size = math.prod(program.parameters[i].shape)
+                self.elements[node] = program.info[i].name, size * results
+            produced += results
+        self.workers = workers
+        self.before = workers.clamps(APPLY)
+        self.diverged = False
+
+    def look(self, training: TrainingState, steps: int) -> None:
+        """Warns once, after an epoch in which a quarter of a parameter's updates were clamped."""
+        now = self.workers.clamps(APPLY)
+        for node, (name, size) in self.elements.items():
+            share = (now[node] - self.before[node]) / (size * max(1, steps))
+            if share >= self.SHARE and not self.diverged:
+                self.diverged = True
+                warnings.warn(
+                    f"training diverges: parameter {name!r}, epoch {training.epoch}, step "
+                    f"{training.step}: {share:.0%} of its updates were clamped; no checkpoint is "
+                    "written from here on. Lower the learning rate, or clip gradients",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+        self.before = now
 
 
 def batches(count: int, size: int) -> Iterator[slice]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gvm import _core
+from gvm.checkpoints import Checkpoints, best_of
 from gvm.errors import GvmError
 from gvm.execution import backend_level, thread_count
 from gvm.optimizers import SGD, Optimizer
@@ -36,6 +39,8 @@ def run_training(
     profile: str | None,
     rounding: str | None,
     resume: bool,
+    checkpoint: str | os.PathLike[str] | None,
+    checkpoint_every: int | None,
     micro_batch: int | None,
     backend: str | None,
     threads: int | None,
@@ -45,6 +50,7 @@ def run_training(
     sizes = {"epochs": epochs, "batch_size": batch_size, "workers": workers}
     sizes |= {} if micro_batch is None else {"micro_batch": micro_batch}
     sizes |= {} if patience is None else {"patience": patience}
+    sizes |= {} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, received {value}")
@@ -57,6 +63,11 @@ def run_training(
         raise ValueError(f"batch_size must be at most {most}, received {batch_size}")
     if patience is not None and validation is None:
         raise ValueError("patience needs validation data")
+    if checkpoint_every is not None and checkpoint is None:
+        raise ValueError("checkpoint_every needs checkpoint, the file to write")
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and not path.parent.is_dir():
+        raise GvmError(f"checkpoint {path}: no such folder")
     inputs, targets = model.examples(x, labels, "train")
     checked = None if validation is None else model.examples(*validation, "validation")
     total_steps = epochs * -(-len(inputs[0]) // batch_size)
@@ -67,6 +78,13 @@ def run_training(
     )
     level = backend_level(backend)
     plan = Plan(epochs, batch_size, start.seed, workers, micro_batch, thread_count(threads), level)
+    partial = start.partial
+    if partial is not None and partial[2] >= len(inputs[0]):
+        raise GvmError(
+            f"resume: the epoch has taken {partial[2]} examples, the data has {len(inputs[0])}"
+        )
+    checkpoints = None if path is None else Checkpoints(model, program, path, checkpoint_every)
+    best = best_of(model, start, path, patience is not None)
     parameters, state, training, history = train(
         model,
         program,
@@ -78,6 +96,8 @@ def run_training(
         plan,
         checked,
         patience,
+        checkpoints,
+        best,
         progress,
     )
     model.advance(program, parameters, state, training)

@@ -73,7 +73,7 @@ def with_optimizer(
         )
         name, attributes = optimizer.node(update)
         own = range(at, at + len(state))
-        new = made.add(name, (i, *own, clipped[i], count), attributes, "")
+        new = made.add(name, (i, *own, clipped[i], count), attributes, update.name)
         outputs[i] = new[0]
         outputs[at : at + len(state)] = new[1:]
         at += len(state)
