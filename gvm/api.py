@@ -28,7 +28,8 @@ def from_tensorflow(
     ``calibration``: real inputs, batch first, from which every format is chosen. ``labels`` go with
     them for the formats of the backward pass: classes are drawn where none are given, targets of a
     mean squared error must be given.
-    ``loss``: "softmax_cross_entropy" or "mean_squared_error"; without one the model only runs.
+    ``loss``: "softmax_cross_entropy", "sigmoid_cross_entropy" or "mean_squared_error"; without one
+    the model only runs.
     ``formats``: None (chosen per tensor), "<IL,FL>", the uniform format of the seed literature,
     which needs no calibration, or :class:`gvm.Formats`.
 

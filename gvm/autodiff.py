@@ -7,13 +7,14 @@ import itertools
 from dataclasses import replace
 
 from gvm.errors import ImportModelError
+from gvm.functions import BY_NAME
 from gvm.graph import Builder, Graph, Node, Value
 from gvm.operator import Operator
 from gvm.ops import OPERATORS
 from gvm.ops.concat import Concat
 from gvm.window import integers
 
-LOSSES = ("softmax_cross_entropy", "mean_squared_error")
+LOSSES = ("softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error")
 OF_PARTIALS = ("broadcast_to",)
 """Operators whose gradient is an exact sum, which a partial may enter."""
 
@@ -23,8 +24,9 @@ def with_loss(graph: Graph, loss: str) -> Graph:
     classifiers, correct) and ``grad`` (the totals of the loss, then one gradient per trainable
     parameter, in order).
 
-    A final softmax stays in ``predict``; the loss reads its logits. A parameter through which no
-    gradient flows is a constant in the result; where none is left to train there is no ``grad``.
+    A final softmax, or logistic for ``sigmoid_cross_entropy``, stays in ``predict``; the loss reads
+    its logits. A parameter through which no gradient flows is a constant in the result; where none
+    is left to train there is no ``grad``.
     Raises ImportModelError for a graph that the loss does not fit.
     """
     if loss not in LOSSES:
@@ -48,6 +50,14 @@ def with_loss(graph: Graph, loss: str) -> Graph:
         hits = [g.reduce_sum(g.argmax_correct(read, labels), axes=(0,), keepdims=0)]
         g.stage = "backward"
         seed = g.softmax_cross_entropy_grad(read, labels)
+    elif loss == "sigmoid_cross_entropy":
+        final = graph.producer().get(output)
+        read = final.inputs[0] if final is not None and _is_logistic(final) else output
+        labels = g.label("labels", g.shape(read))
+        each, right = g.sigmoid_cross_entropy(read, labels)
+        hits = [g.reduce_sum(right, axes=(0,), keepdims=0)]
+        g.stage = "backward"
+        seed = g.sigmoid_cross_entropy_grad(read, labels)
     else:
         read = output
         labels = g.label("labels", g.shape(read), dtype="real")
@@ -65,6 +75,10 @@ def with_loss(graph: Graph, loss: str) -> Graph:
     return g.graph(loss=sums, grad=totals)
 
 
+def _is_logistic(node: Node) -> bool:
+    return node.op == "unary" and node.attributes["function"] == BY_NAME["logistic"].number
+
+
 def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict[Value, Value]:
     """Adds to ``g``, which continues ``forward``, the gradients of what ``seeds`` (value -> its
     gradient) stand for.
@@ -80,10 +94,10 @@ def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict
     varies = _depends_on_parameters(forward)
     consumers = forward.consumers()
     for node in reversed(forward.nodes):
-        arrived = [v for v in node.outputs if v in deltas]
-        if not arrived:
+        # Of several results only the first has a gradient: the others are positions.
+        output = node.outputs[0]
+        if output not in deltas:
             continue
-        (output,) = node.outputs
         delta = _sum(g, deltas.pop(output))
         operator = OPERATORS[node.op]
         if operator.gradient is Operator.gradient:

@@ -19,6 +19,7 @@ class LossName(StrEnum):
     """The losses that an import can attach."""
 
     softmax_cross_entropy = "softmax_cross_entropy"
+    sigmoid_cross_entropy = "sigmoid_cross_entropy"
     mean_squared_error = "mean_squared_error"
 
 

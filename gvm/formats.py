@@ -125,7 +125,7 @@ class Chooser:
         self._used: set[str] = set()
         self._asked: set[str] = set()
         """Names whose format was asked for: those that an override may have."""
-        self._logits = self._roots_read_by("softmax")
+        self._logits = self._roots_read_by("softmax", "sigmoid_cross_entropy")
         errors = self._roots_read_by("mean_squared_error")
         self._errors = dict.fromkeys(errors, max((self._range(v) for v in errors), default=0.0))
         for node in graph.nodes:
@@ -206,8 +206,8 @@ class Chooser:
             self._found[v] = tuple(dict.fromkeys(r for x in kept for r in self._roots(x)))
         return self._found[v]
 
-    def _roots_read_by(self, family: str) -> set[Value]:
-        nodes = [n for n in self.graph.nodes if n.op.startswith(family)]
+    def _roots_read_by(self, *families: str) -> set[Value]:
+        nodes = [n for n in self.graph.nodes if n.op.startswith(families)]
         read = [v for n in nodes for v in n.inputs if self.graph.types[v].dtype == "real"]
         return {r for v in read for r in self._roots(v)}
 

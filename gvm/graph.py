@@ -187,7 +187,13 @@ class Builder:
         derived = infer(op, asked, complete, self.max_batch, len(self.nodes))
         if real:
             if operator.result != "discrete" and op != "convert":
-                derived = tuple(replace(t, dtype="real", fraction_bits=0, bound=0) for t in derived)
+                kept = asked[operator.keeps].dtype if operator.result == "keeps" else None
+                derived = tuple(
+                    replace(t, dtype="real", fraction_bits=0, bound=0)
+                    if kept in (None, t.dtype)
+                    else t
+                    for t in derived
+                )
         outputs = tuple(self._add(t) for t in derived)
         if name and self.scope:
             name = self.scope(name)

@@ -129,7 +129,7 @@ class Program:
     @property
     def classifies(self) -> bool:
         """Whether labels are class numbers."""
-        return any(s.name == "softmax_cross_entropy" for s in steps_of(self.loss))
+        return any(s.name.endswith("_cross_entropy") for s in steps_of(self.loss))
 
     def rounded(self, rounding: str) -> Program:
         """The program whose grad rounds "stochastic" or "nearest". Only views of weights are

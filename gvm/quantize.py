@@ -100,6 +100,8 @@ def _draw_labels(graph: Graph, label: Value, count: int, formats: Formats) -> ND
 
 def _classes(graph: Graph, label: Value) -> int:
     reader = next(n for n in graph.nodes if label in n.inputs)
+    if reader.op == "sigmoid_cross_entropy":
+        return 2
     return graph.types[reader.inputs[0]].shape[-1]
 
 
@@ -202,9 +204,7 @@ class _Quantizer:
                 accepts = operator.input_spec(i).accepts
                 wanted = [t for t in accepts if t in ("i16", "i32")][:1]
                 if operator.result == "keeps" and (i == operator.keeps or operator.same_format):
-                    wanted = [
-                        t for out in node.outputs for t in demand.get(out, []) if t in accepts
-                    ] or wanted
+                    wanted = [t for t in demand.get(node.outputs[0], []) if t in accepts] or wanted
                 for t in wanted:
                     if t not in demand.setdefault(v, []):
                         demand[v].append(t)
@@ -386,7 +386,9 @@ class _Quantizer:
             for v, made in zip(
                 node.outputs, self.g.node(node.op, inputs, attributes, node.name), strict=True
             ):
-                self.rounded.setdefault(v, {})[dtype] = made
+                kind = self.g.types[made].dtype
+                # Positions beside what is kept are i32, whatever that is.
+                self.rounded.setdefault(v, {})[kind if kind == "i32" else dtype] = made
 
     def _same_format(self, node: Node, dtype: str) -> list[Value]:
         """Operands of one type: those with more fraction bits are rounded to the least. A condition

@@ -88,3 +88,14 @@ def logits_invalid() -> Iterator[Invalid]:
     yield Invalid("labels_format", (i16(8, -1, 3), i32(1, -1)), {}, "bad_type", "labels")
     yield Invalid("labels_type", (i16(8, -1, 3), i16(0, -1)), {}, "bad_type", "i32")
     yield Invalid("accumulator", (i64(8, -1, 3), i32(0, -1)), {}, "bad_type", "i64")
+
+
+def binary_invalid() -> Iterator[Invalid]:
+    """Refusals that the operators on logits with labels of 0 and 1 share."""
+    yield Invalid("scalar", (i16(8), i32(0)), {}, "bad_shape", "rank")
+    yield Invalid("batch", (i16(8, 3, -1), i32(0, 3, -1)), {}, "bad_batch", "first axis")
+    yield Invalid("shape", (i16(8, -1, 3), i32(0, -1)), {}, "bad_shape", "same shape")
+    yield Invalid("format", (i16(20, -1, 3), i32(0, -1, 3)), {}, "bad_type", "[0, 19]")
+    yield Invalid("labels_format", (i16(8, -1, 3), i32(1, -1, 3)), {}, "bad_type", "labels")
+    yield Invalid("labels_type", (i16(8, -1, 3), i16(0, -1, 3)), {}, "bad_type", "i32")
+    yield Invalid("accumulator", (i64(8, -1, 3), i32(0, -1, 3)), {}, "bad_type", "i64")

@@ -18,6 +18,7 @@ from gvm.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from gvm.program import Program, compile_graph
 from gvm.types import NUMPY, RANGE, Type
 from gvm.updates import with_optimizer
+from tests import random_makers
 
 Array = NDArray[Any]
 MAX_BATCH = 64
@@ -265,22 +266,6 @@ class Graphs:
         else:
             self.add("softmax", (self.pick("i16", "i32"),), **self.rounded(14))
 
-    def normalised(self) -> None:
-        """A normalisation of the last axes, and its gradient."""
-        x = self.pick("i16", "i32")
-        rank = len(self.type(x).shape)
-        if rank < 2:
-            raise LookupError
-        given = {
-            "trailing_axes": self.rng.randrange(1, rank),
-            "centred": self.rng.randrange(2),
-            "epsilon_multiplier": self.rng.choice((0, 16384, 21475)),
-            "epsilon_exponent": self.rng.randrange(63),
-        }
-        self.add("normalize", (x,), **given, **self.rounded(12))
-        delta = self.like(self.type(x).shape, "i16", "i32")
-        self.add("normalize_grad", (x, delta), **given, **self.rounded(10))
-
     def losses(self) -> None:
         """A loss with its gradient, and hits."""
         x = self.pick("i16", "i32")
@@ -346,7 +331,7 @@ MAKERS: tuple[Callable[[Graphs], None], ...] = (
     *(Graphs.shaped,) * 2,
     Graphs.reduced,
     Graphs.nonlinear,
-    Graphs.normalised,
+    *random_makers.MAKERS,
     Graphs.losses,
     Graphs.spread,
     *(Graphs.over_batch,) * 2,
@@ -391,7 +376,7 @@ def random_program(rng: random.Random) -> Run:
         tail = made.type(w).shape
         found = [
             v
-            for v in made.values(lambda t: t.batch_axis == 0 and t.dtype != "i64")
+            for v in made.values(lambda t: t.batch_axis == 0 and t.dtype in ("i16", "i32"))
             if made.type(v).shape[1:][-len(tail) :] == tail and made.type(v).fraction_bits >= -8
         ]
         v = rng.choice(found)

@@ -107,6 +107,17 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[Builder, Value], Value]]] = {
     "mask": (ROW, lambda g, x: g.mask(g.compare(x, g.relu(x), relation=0), x, value=0)),
     "compare": (ROW, lambda g, x: g.compare(x, g.relu(x), relation=2)),
     "argmax": (IMAGE, lambda g, x: g.argmax(x, axis=3)),
+    **{
+        f"top_k_{largest}{by_value}_{output}": (
+            IMAGE,
+            (lambda i, given: lambda g, x: g.top_k(x, k=3, axis=2, **given)[i])(
+                output, {"largest": largest, "sorted": by_value}
+            ),
+        )
+        for largest, by_value, output in ((1, 1, 0), (1, 1, 1), (0, 0, 0), (0, 0, 1))
+    },
+    "cumsum": (IMAGE, lambda g, x: g.cumsum(x, axis=2)),
+    "cumsum_turned": (IMAGE, lambda g, x: g.cumsum(x, axis=1, exclusive=1, reverse=1)),
     "argmax_added": (IMAGE, lambda g, x: g.add(g.argmax(x, axis=3), g.argmax(x, axis=3))),
     **{
         f"unary_{name}": (ROW, (lambda n: lambda g, x: g.unary(x, function=n))(number))

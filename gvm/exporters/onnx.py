@@ -195,7 +195,7 @@ class Emitter:
         found = FORMS[step.name](self, attributes, *given)
         results = list(found) if isinstance(found, list) else [found]
         for i, (value, type_) in enumerate(zip(results, types, strict=True)):
-            value.type, value.whole = type_, whole and type_.dtype == "i32"
+            value.type, value.whole = type_, (whole or value.whole) and type_.dtype == "i32"
             if self.qdq and "rounding" in attributes and type_.dtype == "i16":
                 layout = PLAIN if PLAIN in value.names else FIRST
                 results[i] = self._rounded(value.names[layout], type_, layout)
@@ -303,6 +303,13 @@ class Emitter:
         self.nodes.append(node)
         self.made[out] = node
         return out
+
+    def pair(self, op: str, inputs: Sequence[str], **attributes: Any) -> tuple[str, str]:
+        """A node with two outputs, the first of which bears the source's name."""
+        first = self.add(op, inputs, self._step.label, **attributes)
+        second = self.unique(f"{first}_second")
+        self.made[first].output.append(second)
+        return first, second
 
     def labelled(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
         """A node that bears the source's name of the program's node."""

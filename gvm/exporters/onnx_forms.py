@@ -15,7 +15,12 @@ from gvm.operator import AttributeValue, integer
 
 Attributes = Mapping[str, AttributeValue]
 
-NO_FORM = ("divide_by_count", "mean_squared_error", "softmax_cross_entropy")
+NO_FORM = (
+    "divide_by_count",
+    "mean_squared_error",
+    "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+)
 """Operators that no inference has."""
 
 
@@ -264,6 +269,29 @@ def _argmax(e: Emitter, a: Attributes, x: Value) -> Value:
 
     found = e.add("ArgMax", [e.name(x)], axis=a["axis"], keepdims=0)
     return e.value(e.labelled("Cast", [found], to=TensorProto.INT32))
+
+
+@form("top_k")
+def _top_k(e: Emitter, a: Attributes, x: Value) -> list[Value]:
+    from onnx import TensorProto
+
+    axis, largest, given = integer(a, "axis"), integer(a, "largest"), e.name(x)
+    count = e.integers(integer(a, "k"))
+    values, found = e.pair("TopK", [given, count], axis=axis, largest=largest)
+    if not a["sorted"]:
+        _, order = e.pair("TopK", [found, count], axis=axis, largest=0)
+        found = e.add("GatherElements", [found, order], axis=axis)
+        values = e.add("GatherElements", [given, found], axis=axis)
+    positions = e.value(e.add("Cast", [found], to=TensorProto.INT32))
+    positions.whole = True
+    return [e.value(values), positions]
+
+
+@form("cumsum")
+def _cumsum(e: Emitter, a: Attributes, x: Value) -> Value:
+    flags = {n: integer(a, n) for n in ("exclusive", "reverse")}
+    axis = e.constant(np.asarray(integer(a, "axis"), dtype=np.int64), "axis")
+    return e.value(e.labelled("CumSum", [e.name(x), axis], **flags))
 
 
 # Shapes

@@ -52,11 +52,16 @@ class _Pass:
 
     def run(self) -> Graph:
         for v in self.graph.inputs:
-            given = self.graph.types[v]
-            made = self.g.input(self.graph.names.get(v, ""), given.shape, given.dtype)
+            declared = self.graph.types[v]
+            made = self.g.input(self.graph.names.get(v, ""), declared.shape, declared.dtype)
             self.found[v] = _Turned(made)
         for node in self.graph.nodes:
-            self.found[node.outputs[0]] = self._node(node)
+            if len(node.outputs) == 1:
+                self.found[node.outputs[0]] = self._node(node)
+                continue
+            given = [self._plain(v) for v in node.inputs]
+            several = self.g.node(node.op, given, node.attributes, node.name)
+            self.found.update((v, _Turned(m)) for v, m in zip(node.outputs, several, strict=True))
         outputs = {
             name: tuple(self._plain(v) for v in values)
             for name, values in self.graph.outputs.items()

@@ -114,7 +114,7 @@ struct Kernel {
   Status (*run)(const Call& call);
   bool epilogue = false;  // honours Call::fused
   bool in_place = false;  // out[0] may share memory with in[0] when types and sizes agree
-  bool view = false;      // out[0] always is in[0] under another shape: run is never called
+  bool view = false;      // out[0] is in[0] under another shape: run copies it where it is not
   bool converts = false;  // honours Call::fused where it has no bias
   bool sinks = false;     // honours Call::sink
   // Element by element, without a batch: may be run on a part of the elements, from Call::first on.

@@ -4,24 +4,6 @@ namespace gvm {
 
 namespace {
 
-// ln(sum * 2^-30) at 24 fraction bits, sum in [2^30, 2^62]: 32 binary digits by squaring.
-int64_t logarithm(int64_t sum) {
-  const int exponent = bit_length(static_cast<uint64_t>(sum)) - 1;
-  uint64_t x = static_cast<uint64_t>(sum);
-  x = exponent <= 31 ? x << (31 - exponent) : x >> (exponent - 31);  // in [2^31, 2^32)
-  int64_t digits = 0;
-  for (int i = 0; i < 32; ++i) {
-    x = (x * x) >> 31;
-    digits <<= 1;
-    if ((x >> 32) != 0) {
-      x >>= 1;
-      digits |= 1;
-    }
-  }
-  const int64_t log2 = (static_cast<int64_t>(exponent - 30) << 32) + digits;
-  return static_cast<int64_t>(shr(add(mul(log2, kLn2At40), from_int64(int64_t{1} << 47)), 48).lo);
-}
-
 template <typename T>
 void losses(const Call& call, const Exponentials& tables) {
   const Tensor& x = call.in[0];

@@ -120,6 +120,20 @@ inline bool require_axes_without_batch(Check& check, const std::vector<int64_t>&
   return true;
 }
 
+// One axis of input 0, along which examples must not mix.
+inline bool require_axis_without_batch(Check& check, int64_t axis) {
+  const Type& x = check.in[0];
+  if (axis >= x.rank) {
+    return check.fail(Status::bad_attribute, "axis must be below the rank of %d, received %lld",
+                      x.rank, static_cast<long long>(axis));
+  }
+  if (x.dims[axis] == kBatch) {
+    return check.fail(Status::bad_batch, "axis must not be the batch axis, received %lld",
+                      static_cast<long long>(axis));
+  }
+  return true;
+}
+
 inline bool is_reduced(const std::vector<int64_t>& axes, int axis) {
   return std::find(axes.begin(), axes.end(), axis) != axes.end();
 }

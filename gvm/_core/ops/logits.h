@@ -10,6 +10,14 @@ constexpr int64_t kMaxClasses = int64_t{1} << 24;
 constexpr int kLossFractionBits = 24;
 constexpr int64_t kLossLimit = int64_t{1} << 40;  // an example's loss is below it
 
+// The formats of which there are tables of exponentials.
+inline bool require_exponents(Check& check) {
+  const int fraction_bits = check.in[0].fraction_bits;
+  if (fraction_bits >= 0 && fraction_bits <= kMaxLogitFractionBits) return true;
+  return check.fail(Status::bad_type, "fraction bits of input 0 must be in [0, %d], received %d",
+                    kMaxLogitFractionBits, fraction_bits);
+}
+
 // Logits along the last axis, which is not the batch; `format` also asks for that of exponentials.
 inline bool require_logits(Check& check, int minimum_rank, int maximum_rank, bool format) {
   const Type& x = check.in[0];
@@ -26,11 +34,7 @@ inline bool require_logits(Check& check, int minimum_rank, int maximum_rank, boo
                       "the last axis must have a size in [1, %lld], received %lld",
                       static_cast<long long>(kMaxClasses), static_cast<long long>(classes));
   }
-  if (format && (x.fraction_bits < 0 || x.fraction_bits > kMaxLogitFractionBits)) {
-    return check.fail(Status::bad_type, "fraction bits of input 0 must be in [0, %d], received %d",
-                      kMaxLogitFractionBits, x.fraction_bits);
-  }
-  return true;
+  return !format || require_exponents(check);
 }
 
 // Logits [B, N] and one label for each of the B examples.
@@ -45,6 +49,25 @@ inline bool require_logits_and_labels(Check& check, bool format) {
     return check.fail(Status::bad_shape, "labels must have the shape [B] of logits [B, N]");
   }
   return true;
+}
+
+// Logits [B, ...], each with a label of 0 or 1.
+inline bool require_logits_and_truths(Check& check) {
+  const Type &x = check.in[0], &labels = check.in[1];
+  if (!check.require_not_partial() || !check.require_dtype(0, {DType::i16, DType::i32}) ||
+      !check.require_dtype(1, {DType::i32}) || !check.require_rank(0, 1, kMaxRank) ||
+      !check.require_same_shape(0, 1)) {
+    return false;
+  }
+  if (x.batch_axis() > 0) {
+    return check.fail(Status::bad_batch, "the batch must be the first axis, received axis %d",
+                      x.batch_axis());
+  }
+  if (labels.fraction_bits != 0) {
+    return check.fail(Status::bad_type, "labels must have 0 fraction bits, received %d",
+                      labels.fraction_bits);
+  }
+  return require_exponents(check);
 }
 
 }  // namespace gvm
