@@ -149,9 +149,11 @@ def _nodes(model: Any) -> Iterator[Any]:
 
 def excluded(case: Case) -> str:
     """Why the rules leave a case out, or nothing."""
-    from onnx import TensorProto
+    from onnx import AttributeProto, TensorProto
 
     kinds: set[str] = set()
+    constants: list[Any] = list(case.model.graph.initializer)
+    infinite = False
     for value in (*case.model.graph.input, *case.model.graph.output):
         if not value.type.HasField("tensor_type"):
             return "a sequence or an optional value"
@@ -162,6 +164,9 @@ def excluded(case: Case) -> str:
                 kinds.add(TensorProto.DataType.Name(a.i))
             if a.HasField("t"):
                 kinds.add(TensorProto.DataType.Name(a.t.data_type))
+                constants.append(a.t)
+            if a.type == AttributeProto.FLOAT and not np.isfinite(a.f):
+                infinite = True
     if "STRING" in kinds:
         return "strings"
     narrow = sorted(k for k in kinds if NARROW.match(k))
@@ -169,11 +174,11 @@ def excluded(case: Case) -> str:
         return f"element type {narrow[0]}"
     if case.operators & DATA_DEPENDENT:
         return "an output shape that depends on values"
-    for given, expected in case.data:
-        for value in (*given, *expected):
-            array = _plain(value)
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                return "NaN or infinity"
+    values = [v for given, expected in case.data for v in (*given, *expected)]
+    if not all(map(_is_finite, values)):
+        return "NaN or infinity in inputs or results"
+    if infinite or not all(map(_is_finite, constants)):
+        return "NaN or infinity in a constant of the model"
     return ""
 
 
@@ -183,10 +188,10 @@ def _array(value: Any) -> NDArray[Any]:
     return np.asarray(numpy_helper.to_array(value) if isinstance(value, TensorProto) else value)
 
 
-def _plain(value: Any) -> NDArray[Any]:
-    """An array whose floating-point elements NumPy knows."""
+def _is_finite(value: Any) -> bool:
     array = _array(value)
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    array = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def run(case: Case) -> Outcome:

@@ -16,6 +16,7 @@ import numpy as np
 from gvm.errors import ImportModelError
 from gvm.importers import (  # noqa: F401 (they register)
     UnsupportedModel,
+    onnx_attention,
     onnx_choices,
     onnx_control,
     onnx_layout,

@@ -43,7 +43,6 @@ _NO_TRANSLATION = (
 HINTS = {
     "ArgMax": "nearest supported form: the logits themselves",
     "ArgMin": "nearest supported form: the values themselves",
-    "Attention": "nearest supported form: MatMul, Softmax, MatMul",
     "Einsum": "nearest supported form: Transpose and MatMul",
     "Equal": "nearest supported form: arithmetic without conditions on values",
     "TopK": "nearest supported form: the logits themselves",
