@@ -6,7 +6,6 @@ ends with status 1. ``GVM_TRACEBACK=1`` shows where an error came from.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -90,6 +89,8 @@ def import_(
     load_from = gvm.from_onnx if source.suffix.lower() == ".onnx" else gvm.from_tensorflow
     model = load_from(str(source), **options)
     model.save(output)
+    from gvm.describe import identities
+
     report(identities(model))
 
 
@@ -98,15 +99,20 @@ def info(
     model: ModelPath,
     as_json: Json = False,
     quality: Annotated[
-        Path | None, typer.Option(metavar="X", help="Measure every node on these inputs instead.")
+        Path | None, typer.Option(metavar="X", help="Measure nodes on these inputs instead.")
     ] = None,
     dot: Annotated[Path | None, typer.Option(help="Write a graph for Graphviz.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Draw the nodes.")] = None,
 ) -> None:
-    """What a model is: ids, tensors, exact cost, where training stands, and every node."""
+    """Show ids, costs, parameters and nodes.
+
+    Costs are exact, for one example. A node has its operator, the source's name, its result's
+    element type, fraction bits and shape, the parameters that it is the first to read, and its
+    multiply-adds.
+    """
     from gvm import picture
+    from gvm.describe import describe, show
     from gvm.files import write_bytes
-    from gvm.inspection import inspect
 
     loaded = load_model(model)
     if dot is not None:
@@ -122,27 +128,10 @@ def info(
         else:
             table(rows)
         return
-    program = loaded.program
-    found: dict[str, Any] = identities(loaded)
-    found["max_batch"] = program.max_batch
-    found["inputs"] = [str(t) for t in program.inputs]
-    found["labels"] = [str(t) for t in program.labels]
-    found["parameters"] = {
-        p.name: str(t) for p, t in zip(program.info, program.parameters, strict=True)
-    }
-    for function in ("predict", "loss", "grad", "apply"):
-        if getattr(program, function) is not None:
-            found[function] = dataclasses.asdict(loaded.cost_of(function, 1))
-    if loaded.training is not None:
-        state = loaded.training
-        found["training"] = {"seed": state.seed, "epoch": state.epoch, "step": state.step}
-    nodes = [node.row() for node in inspect(loaded).nodes]
     if as_json:
-        report(found | {"nodes": nodes}, as_json)
-        return
-    report(found)
-    print()
-    table(nodes)
+        report(describe(loaded), as_json)
+    else:
+        show(loaded)
 
 
 @app.command()
@@ -150,13 +139,17 @@ def export(
     model: ModelPath,
     output: Output,
     qdq: Annotated[
-        bool, typer.Option("--qdq/--float", help="16-bit integers, or real numbers (default).")
+        bool, typer.Option("--qdq/--float", help="16-bit integers, or real numbers.")
     ] = False,
     source: Annotated[
         Path | None, typer.Option(help="The .onnx that was imported: gets the weights.")
     ] = None,
 ) -> None:
-    """Write a model as ONNX."""
+    """Write a model as ONNX.
+
+    With --qdq, weights and activations are int16 with QuantizeLinear and DequantizeLinear. With
+    --float, the source has its weights replaced; without it, operators are written one by one.
+    """
     if output.suffix.lower() != ".onnx":
         raise GvmError(f"{output}: must end in .onnx")
     made = load_model(model).to_onnx(output, source=source, qdq=qdq)
@@ -323,7 +316,10 @@ def verify(
     threads: Threads = None,
     batch_size: BatchSize = None,
 ) -> None:
-    """Check a claimed loss: status 0 when it is exactly right, 1 when it is not."""
+    """Check a claimed loss.
+
+    The exit status is 0 when it is exactly right, 1 when it is not.
+    """
     loaded = load_model(model)
     x, y = read_pair(inputs, labels)
     options = given(backend=backend, threads=threads, batch_size=batch_size)
@@ -371,7 +367,10 @@ def bench(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Compare what this machine can execute on: equal integers first, then time."""
+    """Time what this machine can execute on.
+
+    Equal integers are checked first.
+    """
     from gvm.timing import time_backends
 
     report(time_backends(load_model(model), batch_size, repeats, threads), as_json)
@@ -379,7 +378,10 @@ def bench(
 
 @app.command()
 def backends() -> None:
-    """List what this machine can execute on; the first is the default."""
+    """List what this machine can execute on.
+
+    The first is the default.
+    """
     import gvm
 
     for name in gvm.backends():
@@ -424,12 +426,6 @@ def load_model(path: Path) -> Model:
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given: the API has the defaults."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def identities(model: Model) -> dict[str, str]:
-    """The ids of a model."""
-    found = {"graph_id": model.graph_id, "parameters_id": model.parameters_id}
-    return found | ({"train_id": model.train_id} if model.train_id else {})
 
 
 def loss_fields(loss: Loss) -> dict[str, Any]:

@@ -145,7 +145,12 @@ def test_info_states_ids_and_cost(files: Files, gvm_command: Any) -> None:
     assert said["predict"]["multiply_adds"] == files.loaded.cost.multiply_adds == 12
     assert set(said["parameters"]) == {"w", "b"}
     lines = [line.split() for line in gvm_command("info", files.model).out.splitlines()]
-    assert ["predict.multiply_adds", "12"] in lines
+    cost = files.loaded.cost
+    assert ["predict", str(cost.nodes), "12", str(cost.bytes_moved), str(cost.peak_bytes)] in lines
+    assert ["w", str(files.loaded.program.parameters[0]), "12", "yes"] in [
+        [line[0], " ".join(line[1:-2]), *line[-2:]] for line in lines if line
+    ]
+    assert lines[-1] == ["total", "15", "12"]
 
 
 def test_data_sets_keep_the_loss(files: Files, gvm_command: Any, tmp_path: Path) -> None:

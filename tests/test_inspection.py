@@ -168,11 +168,12 @@ def test_command(
     assert status == 0
     assert (tmp_path / "m.dot").read_text() == picture.dot(network)
     assert (tmp_path / "m.svg").read_text() == picture.svg(network)
-    table = out.split("\n\n")[1].splitlines()
+    table = out.split("\n\n")[-1].splitlines()
     assert table[0].split() == [
         "node", "operator", "name", "result", "parameters", "multiply-adds",
     ]  # fmt: skip
-    assert len(table) == 1 + network.cost.nodes
+    assert len(table) == 2 + network.cost.nodes
+    assert table[-1].split()[-1] == str(network.cost.multiply_adds)
     status, out, _ = call(capsys, "info", path, "--json")
     nodes = json.loads(out)["nodes"]
     assert sum(n["multiply_adds"] for n in nodes) == network.cost.multiply_adds
