@@ -4,6 +4,7 @@ framework runs it."""
 from __future__ import annotations
 
 import io
+import math
 import os
 import zipfile
 from collections.abc import Callable
@@ -130,8 +131,18 @@ def enlarged(images: Array, size: int) -> Array:
     return np.stack(made).astype(np.float32)
 
 
+def mosaics(shared: Path, size: int, count: int) -> Array:
+    """Images of ``size`` pixels a side, each laid out of photographs of 32: sharp at every place,
+    where enlarged ones are smooth."""
+    side = -(-size // 32)
+    parts = cifar10(shared, "test", min(10000, count * side * side))[0]
+    parts = np.resize(parts, (count, side, side, 32, 32, 3))
+    whole = parts.transpose(0, 1, 3, 2, 4, 5).reshape(count, side * 32, side * 32, 3)
+    return np.ascontiguousarray(whole[:, :size, :size])
+
+
 def _photographs(shared: Path, size: int, calibration: int, examples: int) -> tuple[Array, Array]:
-    images = enlarged(cifar10(shared, "test", calibration + examples)[0], size)
+    images = mosaics(shared, size, calibration + examples)
     return images[:calibration], images[calibration:]
 
 
@@ -187,7 +198,7 @@ def _application(name: str) -> Callable[[Path, int, int], Subject]:
         module = getattr(keras.applications, APPLICATIONS[name])
         parts = _photographs(shared, model.input_shape[1], calibration, examples)
         first, x = (module.preprocess_input(p.copy()) for p in parts)
-        adapt_batch_normalisation(model, first[:16])
+        adapt_batch_normalisation(model, np.concatenate([first, x]))
         return keras_subject(model, [first], [x])
 
     return build
@@ -252,7 +263,9 @@ def _saved_model(path: Path, calibration: list[Array], x: list[Array]) -> Subjec
             ]
         return [np.concatenate(p) for p in zip(*parts, strict=True)]
 
-    return Subject(lambda given: load_tensorflow(path), run, calibration, x)
+    return Subject(
+        lambda given: load_tensorflow(path, [a.shape for a in given]), run, calibration, x
+    )
 
 
 def _keywords(path: str) -> Callable[[Path, int, int], Subject]:
@@ -298,19 +311,19 @@ def _serving(path: str, shape: tuple[int, ...]) -> Callable[[Path, int, int], Su
 
 
 def onnx_subject(
-    path: Path,
+    model: Any,
     calibration: list[Array],
     x: list[Array],
     labels: Array | None = None,
-    runs: bytes | None = None,
+    runs: Any = None,
 ) -> Subject:
-    """An .onnx file, run by ONNX Runtime, example by example where its batch is fixed to one.
+    """An ONNX model, run by ONNX Runtime, example by example where its batch is fixed to one.
 
-    ``runs``: the model in a form that the runtime takes, where it does not take the file.
+    ``runs``: the same in a form that the runtime takes, where it does not take the model.
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path) if runs is None else runs)
+    session = onnxruntime.InferenceSession((runs or model).SerializeToString())
     names = [i.name for i in session.get_inputs()]
 
     def run(given: list[Array]) -> list[Array]:
@@ -321,7 +334,7 @@ def onnx_subject(
         ]
         return [np.concatenate(p) for p in zip(*parts, strict=True)]
 
-    return Subject(lambda given: load_onnx(path), run, calibration, x, labels)
+    return Subject(lambda given: load_onnx(model), run, calibration, x, labels)
 
 
 def _light(name: str) -> Callable[[Path, int, int], Subject]:
@@ -329,11 +342,46 @@ def _light(name: str) -> Callable[[Path, int, int], Subject]:
         import onnx.backend.test
 
         folder = Path(onnx.backend.test.__file__).parent / "data" / "light"
+        model = with_drawn_weights(onnx.load(folder / f"light_{name}.onnx"))
         first, x = _photographs(shared, 224, calibration, examples)
         parts = [np.ascontiguousarray(p.transpose(0, 3, 1, 2)) / 255 for p in (first, x)]
-        return onnx_subject(folder / f"light_{name}.onnx", parts[:1], parts[1:])
+        return onnx_subject(model, parts[:1], parts[1:])
 
     return build
+
+
+def with_drawn_weights(model: Any) -> Any:
+    """An ONNX model whose weights, each filled with one number by ConstantOfShape, are drawn with a
+    fixed seed instead: all channels would be one, and grow beyond every format.
+
+    Kernels have the deviation that keeps that of activations behind a relu; scales, variances are
+    about 1, biases and means about 0.
+    """
+    import onnx
+
+    rng = np.random.default_rng(SEED)
+    shapes = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    readers: dict[str, tuple[str, int]] = {}
+    for node in model.graph.node:
+        readers |= {n: (node.op_type, i) for i, n in enumerate(node.input)}
+    kept = []
+    for node in model.graph.node:
+        if node.op_type != "ConstantOfShape" or node.input[0] not in shapes:
+            kept.append(node)
+            continue
+        shape, name = tuple(int(d) for d in shapes[node.input[0]]), node.output[0]
+        data = 0.1 * rng.normal(size=shape)
+        if len(shape) > 1 and math.prod(shape[1:]) > 1:
+            units = shape[0] if readers[name][0] == "MatMul" else math.prod(shape[1:])
+            data *= 10 * math.sqrt(2 / units)
+        elif readers[name] == ("BatchNormalization", 4):
+            data = 1 + np.abs(data)
+        elif readers[name] == ("BatchNormalization", 1) or readers[name][0] == "Mul":
+            data += 1
+        model.graph.initializer.append(onnx.numpy_helper.from_array(data.astype(np.float32), name))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    return model
 
 
 def _onnx_mnist(shared: Path, calibration: int, examples: int) -> Subject:
@@ -342,24 +390,26 @@ def _onnx_mnist(shared: Path, calibration: int, examples: int) -> Subject:
         return pixels[:, None].astype(np.float32) / 255
 
     labels = read_idx(shared / "data" / "mnist", "t10k-labels-idx1-ubyte")[:examples]
-    path = shared / "models" / "onnx_mnist" / "model.onnx"
+    import onnx
+
+    model = onnx.load(shared / "models" / "onnx_mnist" / "model.onnx")
     return onnx_subject(
-        path,
+        model,
         [images("train")[:calibration]],
         [images("t10k")[:examples]],
         labels,
-        _mnist_of_today(path),
+        _mnist_of_today(model),
     )
 
 
-def _mnist_of_today(path: Path) -> bytes:
+def _mnist_of_today(model: Any) -> Any:
     """The model in operator set 8: the runtime does not take operator set 1. The converter of onnx
     gives the biases, whose one axis is that of channels, one axis too many."""
-    import onnx
+    import onnx.version_converter
 
-    made = onnx.version_converter.convert_version(onnx.load(path), 8)
+    made = onnx.version_converter.convert_version(model, 8)
     for node in made.graph.node:
         if node.op_type == "Unsqueeze" and list(node.attribute[0].ints) == [1, 2, 3]:
             node.attribute[0].ints[:] = [1, 2]
     del made.graph.value_info[:]
-    return bytes(made.SerializeToString())
+    return made

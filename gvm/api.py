@@ -6,11 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gvm.formats import Formats
 from gvm.model import Model
 from gvm.program import MAX_BATCH
+from gvm.trainable import only_trainable
 
 
 def from_tensorflow(
@@ -21,23 +23,31 @@ def from_tensorflow(
     formats: str | Formats | None = None,
     max_batch: int = MAX_BATCH,
     progress: bool | None = None,
+    trainable: str | Sequence[str] | None = None,
 ) -> Model:
     """A DModel from TensorFlow: a keras.Model, tf.Module, ConcreteFunction, or the path of a
     SavedModel, .keras, .h5 or frozen .pb.
 
-    ``calibration``: real inputs, batch first, from which every format is chosen. ``labels`` go with
+    ``calibration``: real inputs, batch first, from which every format is chosen; they also give the
+    dimensions that the source leaves open. ``labels`` go with
     them for the formats of the backward pass: classes are drawn where none are given, targets of a
     mean squared error must be given.
     ``loss``: "softmax_cross_entropy", "sigmoid_cross_entropy" or "mean_squared_error"; without one
     the model only runs.
     ``formats``: None (chosen per tensor), "<IL,FL>", the uniform format of the seed literature,
     which needs no calibration, or :class:`gvm.Formats`.
+    ``trainable``: names of the parameters that train, or patterns of them such as "head/*"; None:
+    all that the source trains. What is before the first of them runs as in a model that only runs.
 
     Raises :class:`gvm.ImportModelError` with everything that cannot be imported.
     """
     from gvm.importers.tensorflow import load_tensorflow
 
-    graph = load_tensorflow(source)
+    listed: list[Any] = (
+        list(calibration) if isinstance(calibration, list | tuple) else [calibration]
+    )
+    shapes = [np.shape(a) for a in listed]
+    graph = only_trainable(load_tensorflow(source, shapes), trainable)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
     about = {"source": os.path.basename(os.path.normpath(str(name)))}
     model = Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
@@ -53,6 +63,7 @@ def from_onnx(
     formats: str | Formats | None = None,
     max_batch: int = MAX_BATCH,
     progress: bool | None = None,
+    trainable: str | Sequence[str] | None = None,
 ) -> Model:
     """A DModel from ONNX: the path of a .onnx file or an onnx.ModelProto, of any operator set from
     1 on. Inputs and outputs keep their layout; the first axis is the batch.
@@ -63,7 +74,7 @@ def from_onnx(
     """
     from gvm.importers.onnx import load_onnx
 
-    graph = load_onnx(source)
+    graph = only_trainable(load_onnx(source), trainable)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
     about = {"source": os.path.basename(os.path.normpath(str(name)))}
     model = Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)

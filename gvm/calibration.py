@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,21 +22,28 @@ CALIBRATION_BYTES = 2**28
 memory."""
 
 
-def calibrate(
-    graph: Graph, inputs: Arrays, labels: Arrays, progress: bool | None = None
-) -> dict[Value, float]:
-    """The largest magnitude of every value over the calibration data; of the parameters alone where
-    there is no data. The model runs a few examples at a time, in float32, and where that is too
-    small for a value, in float64."""
+class Ranges(dict[Value, float]):
+    """The largest magnitude of each value, and in ``rms`` the root of its mean square, where data
+    was seen."""
+
+    def __init__(self, largest: Mapping[Value, float], rms: Mapping[Value, float]) -> None:
+        super().__init__(largest)
+        self.rms = dict(rms)
+
+
+def calibrate(graph: Graph, inputs: Arrays, labels: Arrays, progress: bool | None = None) -> Ranges:
+    """The magnitudes of every value over the calibration data; of the parameters alone where there
+    is no data. The model runs a few examples at a time, in float32, and where that is too small for
+    a value, in float64."""
     known = {p.value: _largest(graph, p.value, p.data) for p in graph.parameters}
     if not inputs:
-        return known
+        return Ranges(known, {})
     seen = _calibrate_in(np.float32, graph, inputs, labels, progress)
     if not all(map(math.isfinite, seen.values())):
         seen = _calibrate_in(np.float64, graph, inputs, labels, progress)
     for value, most in seen.items():
         _check_finite(graph, value, most)
-    return seen | known
+    return Ranges(seen | known, seen.rms)
 
 
 def _calibrate_in(
@@ -45,7 +52,7 @@ def _calibrate_in(
     inputs: Arrays,
     labels: Arrays,
     progress: bool | None,
-) -> dict[Value, float]:
+) -> Ranges:
     def cast(array: NDArray[Any]) -> NDArray[Any]:
         return array.astype(dtype) if array.dtype.kind == "f" else array
 
@@ -56,6 +63,8 @@ def _calibrate_in(
     types = [graph.types[v] for v in graph.inputs]
     count, size = examples_of(inputs, types), _examples_at_a_time(graph)
     largest: dict[Value, float] = {}
+    squares: dict[Value, float] = {}
+    counts: dict[Value, int] = {}
     with progress_bar(-(-count // size), "calibration", progress) as advance:
         for start in range(0, count, size):
             part = slice(start, start + size)
@@ -68,8 +77,20 @@ def _calibrate_in(
                     if value not in read:
                         most = float(np.max(np.abs(array))) if array.size else 0.0
                         largest[value] = max(largest.get(value, 0.0), most, key=_or_nan)
+                        squares[value] = squares.get(value, 0.0) + _square(array, most)
+                        counts[value] = counts.get(value, 0) + array.size
             advance(f"{min(part.stop, count)} of {count} examples")
-    return largest
+    return Ranges(largest, {v: math.sqrt(s / max(counts[v], 1)) for v, s in squares.items()})
+
+
+def _square(array: NDArray[Any], most: float) -> float:
+    """The sum of squares; its blocks are summed in the type of the array, which ``most`` would not
+    overflow."""
+    if not 1e-15 < most < 1e15 or array.dtype.kind != "f":
+        wide = np.asarray(array, dtype=np.float64).reshape(-1)
+        return float(wide @ wide)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return float(flat @ flat)
 
 
 def _or_nan(number: float) -> float:

@@ -72,6 +72,9 @@ def import_(
         str | None,
         typer.Option(help="'<8,8>' for all, or a JSON file: {name: fraction bits}."),
     ] = None,
+    trainable: Annotated[
+        list[str] | None, typer.Option(help="Parameters that train, by name or pattern; else all.")
+    ] = None,
 ) -> None:
     """Quantise a TensorFlow or ONNX model."""
     import gvm
@@ -85,6 +88,7 @@ def import_(
         labels=labels and read_array(labels),
         formats=formats
         and (formats if formats.strip().startswith("<") else Formats.read(Path(formats))),
+        trainable=trainable or None,
     )
     load_from = gvm.from_onnx if source.suffix.lower() == ".onnx" else gvm.from_tensorflow
     model = load_from(str(source), **options)

@@ -33,6 +33,9 @@ MOST_LOGIT_BITS = 19
 MOST_I32_BITS = 40
 ACCUMULATOR_SHIFT = 30
 """A bias of 32 bits is shifted left by at most this much: it stays within 2^61."""
+MARGINS = ((2.0, 5e-4), (1.25, 6e-4), (1.0, 0.0))
+"""How far above the largest value seen an activation may reach that training does not move: the
+first factor with which rounding stays within this part of its root mean square, or the last."""
 FEWEST_INPUT_BITS = 6
 """An input whose largest magnitude has fewer bits is refused."""
 
@@ -41,8 +44,9 @@ FEWEST_INPUT_BITS = 6
 class Formats:
     """How formats are chosen. Headroom: powers of two left free above the largest value seen.
 
-    None stands for 3 of activations and 2 of weights in a model that trains, 1 and 0 in one that
-    does not: what does not train does not grow.
+    None stands for 3 of activations and 2 of weights that training moves. Others do not grow: it is
+    0 for weights, and for activations 1, or less where outliers are so far above the rest that the
+    room would cost the rest (MARGINS).
     """
 
     uniform: int | None = None
@@ -116,6 +120,8 @@ class Chooser:
         self.ranges = ranges
         self.formats = formats
         self.trains = "grad" in graph.outputs
+        self.rms: Mapping[Value, float] = getattr(ranges, "rms", {})
+        self._moved = _moved(graph) if self.trains else set()
         self.parameters = {p.value: p for p in graph.parameters}
         self._given = {*graph.inputs, *graph.labels}
         self._producers = graph.producer()
@@ -238,6 +244,8 @@ class Chooser:
             if v in self._errors:
                 return fraction_bits(self._errors[v], dtype, 8, MOST_I32_BITS)
             return fraction_bits(self._range(v), dtype, 6, MOST_I32_BITS)
+        if self._is_steady(v):
+            return self._steady(v)
         return fraction_bits(self._scale(v), dtype, self._headroom(v), self._cap(v))
 
     def _scale(self, v: Value) -> float:
@@ -249,19 +257,35 @@ class Chooser:
             return (2 if asked is None else asked) if self.is_trained(v) else 0
         if self._is_delta(v):
             return self.formats.delta_headroom
-        return 0 if v in self._given else self._activation_headroom()
+        return 0 if v in self._given else self._activation_headroom(v)
 
-    def _activation_headroom(self) -> int:
+    def _activation_headroom(self, v: Value) -> int:
         asked = self.formats.activation_headroom
-        return (3 if self.trains else 1) if asked is None else asked
+        return (3 if v in self._moved else 1) if asked is None else asked
+
+    def _is_steady(self, v: Value) -> bool:
+        """Whether a value is an activation whose spread was seen and that training leaves alone."""
+        kept = v in self.parameters or v in self._given or v in self._moved or self._is_delta(v)
+        return not kept and v in self.rms and self.formats.activation_headroom is None
+
+    def _steady(self, v: Value) -> int:
+        """Fraction bits of such a value as i16."""
+        most, rms = self._range(v), self.rms[v]
+        for margin, part in MARGINS:
+            bits = fraction_bits(margin * most, "i16", 0, self._cap(v))
+            if math.ldexp(1.0, -bits) / math.sqrt(12) <= part * rms:
+                break
+        return bits
 
     def _cap(self, v: Value) -> int:
         cap = MOST_I16_BITS
         if v in self.parameters:
             if self.is_trained(v) and len(self.graph.types[v].shape) < 2:
                 cap = MOST_SCALE_BITS
-        elif self.trains and v not in self._given:
-            cap = MOST_DELTA_BITS if self._is_delta(v) else MOST_ACTIVATION_BITS
+        elif self._is_delta(v):
+            cap = MOST_DELTA_BITS
+        elif v in self._moved:
+            cap = MOST_ACTIVATION_BITS
         return min(cap, self._caps.get(v, cap))
 
     def _is_delta(self, v: Value) -> bool:
@@ -336,6 +360,15 @@ class Chooser:
                 f"{math.ldexp(1.0, FEWEST_INPUT_BITS - self.i16(v)):.1e}, received {most:.1e}: "
                 "scale the inputs"
             )
+
+
+def _moved(graph: Graph) -> set[Value]:
+    """The values that change when training moves parameters."""
+    found = {p.value for p in graph.parameters if p.trainable}
+    for node in graph.nodes:
+        if found.intersection(node.inputs):
+            found.update(node.outputs)
+    return found
 
 
 def _is_product(node: Node) -> bool:

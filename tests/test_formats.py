@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gvm.autodiff import with_loss
+from gvm.calibration import calibrate
 from gvm.errors import ImportModelError, ProgramError
-from gvm.formats import Formats, fraction_bits
+from gvm.formats import Chooser, Formats, fraction_bits
 from gvm.graph import Builder, Graph, evaluate_real
 from gvm.model import Model
 from gvm.optimizers import SGD
@@ -300,3 +301,22 @@ def test_a_value_that_stays_exact_is_not_gated() -> None:
     after = model.parameter_arrays()
     for name in ("w", "b", "v"):
         assert (after[name].integers > before[name].integers).all()
+
+
+def test_outliers_take_the_room_above_them() -> None:
+    """relu(x) of values near 1 keeps a bit free; with one of 60 among them it does not."""
+    g = Builder()
+    x = g.input("x", (-1, 1000))
+    graph = g.graph(predict=(g.unary(g.mul(x, g.parameter("two", np.array([2.0]))), function=3),))
+    product = graph.nodes[0].outputs[0]
+    even = np.random.default_rng(1).uniform(-0.9, 0.9, (4, 1000))
+    peaked = even.copy()
+    peaked[0, 0] = 30.0
+    found = {}
+    for name, data in (("even", even), ("peaked", peaked)):
+        ranges = calibrate(graph, [data], [])
+        found[name] = Chooser(graph, ranges, Formats()).i16(product)
+        unknown = Chooser(graph, dict(ranges), Formats()).i16(product)
+        # Where no spread is known a bit stays free.
+        assert unknown == fraction_bits(ranges[product], "i16", 1, 31)
+    assert found == {"even": 13, "peaked": 9}

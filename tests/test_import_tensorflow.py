@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gvm
 from gvm.errors import ImportModelError
 from gvm.importers import UnsupportedModel
 from gvm.importers.tensorflow import load_tensorflow
@@ -600,3 +601,21 @@ def test_serving_models(name: str) -> None:
     graph = load_tensorflow(_shared("tf_serving_testdata", *name.split("/")))
     (data,) = inputs_of(graph)
     np.testing.assert_allclose(outputs_of(graph, [data])[0], data / 2 + 2, rtol=1e-6)
+
+
+def test_what_is_left_open_is_as_in_the_calibration(tmp_path: Path) -> None:
+    model = keras.Sequential(
+        [keras.Input((None, None, 2)), keras.layers.Conv2D(3, 3), keras.layers.ReLU()]
+    )
+    x = np.random.default_rng(1).normal(size=(4, 6, 5, 2)).astype(np.float32)
+    with pytest.raises(ImportModelError, match="must be known"):
+        load_tensorflow(model)
+    np.testing.assert_allclose(gvm.from_tensorflow(model, x).run(x), model(x), atol=1e-3)
+
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32)])
+    def rankless(x: Any) -> Any:
+        return x * 2.0 + 1.0
+
+    y = x.reshape(4, -1)
+    made = gvm.from_tensorflow(rankless.get_concrete_function(), y).run(y)
+    np.testing.assert_allclose(made, 2 * y + 1, atol=1e-3)

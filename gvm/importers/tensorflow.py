@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,13 +56,14 @@ class Frozen:
     variables: Mapping[str, Variable] | None
 
 
-def load_tensorflow(source: Any) -> Graph:
+def load_tensorflow(source: Any, shapes: Sequence[Sequence[int]] | None = None) -> Graph:
     """The real-valued graph of a TensorFlow model, with the named outputs ``predict``.
 
     ``source`` is a keras.Model (Sequential or functional), a tf.Module or loaded SavedModel with a
     serving signature, a ConcreteFunction, a tf.function with an input signature, or a path:
     SavedModel directory, ``.keras``, ``.h5``, frozen ``.pb``. The first axis of each input is the
-    batch.
+    batch. ``shapes`` are those of typical inputs: what a source leaves open behind the batch is as
+    there.
 
     Variables keep their names as parameters. Batch normalisation becomes a scale and a shift, named
     after gamma and beta (moving_variance and moving_mean where there are none), and is folded into
@@ -74,6 +75,7 @@ def load_tensorflow(source: Any) -> Graph:
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportModelError("TensorFlow is not installed: pip install 'gvm[tensorflow]'")
     frozen = _inline(_freeze(source))
+    _close_shapes(frozen, shapes or ())
     is_file = frozen.variables is None
     graph = translate(frozen.description, *_operations(frozen), is_file)
     return fold_affine(_with_fewest_transposes(fuse_normalizations(graph)))
@@ -84,6 +86,24 @@ def _with_fewest_transposes(graph: Graph) -> Graph:
     sunk = sink_transposes(graph)
     before, after = (sum(n.op == "transpose" for n in g.nodes) for g in (graph, sunk))
     return sunk if after < before else graph
+
+
+def _close_shapes(frozen: Frozen, shapes: Sequence[Sequence[int]]) -> None:
+    """Gives inputs of unknown rank, or with unknown dimensions behind the batch, the shapes of
+    arrays, as many as there are inputs."""
+    if len(shapes) != len(frozen.inputs):
+        return
+    nodes = {node.name: node for node in frozen.graph_def.node}
+    for name, shape in zip(frozen.inputs, shapes, strict=True):
+        stated = nodes[_node_of(name)].attr["shape"].shape
+        known = [d.size for d in stated.dim]
+        if stated.unknown_rank or (len(known) == len(shape) and -1 in known[1:]):
+            sizes = [-1, *(new for new in shape[1:])]
+            if not stated.unknown_rank:
+                sizes[1:] = [o if o >= 0 else n for o, n in zip(known, shape, strict=True)][1:]
+            stated.Clear()
+            for size in sizes:
+                stated.dim.add().size = int(size)
 
 
 def _freeze(source: Any) -> Frozen:
