@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks import zoo_sequence
 from benchmarks.mnist import read_idx
 from gvm.graph import Graph
 from gvm.importers.onnx import load_onnx
@@ -81,6 +82,10 @@ def entries() -> list[Entry]:
         Entry(name, "random", "tensorflow", _application(name), 16, 4) for name in APPLICATIONS
     ]
     found += [Entry("transformer encoder", "random", "tensorflow", _transformer, 32, 16)]
+    found += [
+        Entry(name, "trained", "tensorflow", _sequences(build), 512, 2048)
+        for name, build in zoo_sequence.models().items()
+    ]
     found += [Entry(f"light {name}", "random", "onnx", _light(name), 8, 2) for name in LIGHT]
     images, keywords = "mlperf_tiny/image_classification", "mlperf_tiny/keyword_spotting"
     folder = f"{keywords}/trained_models/kws_ref_model"
@@ -230,6 +235,17 @@ def _transformer(shared: Path, calibration: int, examples: int) -> Subject:
         [rows[:calibration], places[:calibration]],
         [rows[calibration:], places[calibration:]],
     )
+
+
+def _sequences(
+    make: Callable[[], zoo_sequence.Built],
+) -> Callable[[Path, int, int], Subject]:
+    def build(shared: Path, calibration: int, examples: int) -> Subject:
+        quiet_tensorflow()
+        model, x, labels = make()
+        return keras_subject(model, [x[:calibration]], [x[-examples:]], labels[-examples:])
+
+    return build
 
 
 def _resnet8(path: str) -> Callable[[Path, int, int], Subject]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_import_tensorflow import check, inputs_of, names, operators, sequential
+from test_import_tensorflow import check, inputs_of, names, operators, randomise, sequential
 
 import gvm
+from benchmarks import zoo_sequence
 from gvm.autodiff import with_loss
 from gvm.errors import ImportModelError
 from gvm.graph import evaluate_real
@@ -103,6 +104,20 @@ def test_masks_of_an_embedding() -> None:
     x = np.array([[1, 2, 3, 0, 0, 0], [4, 5, 6, 1, 2, 0], [3, 3, 0, 0, 0, 0]])
     got = evaluate_real(graph, [x])[graph.outputs["predict"][0]]
     np.testing.assert_allclose(got, model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_transformer_encoder_of_letters() -> None:
+    """Rows of a table, attention, layer normalisation: that of benchmarks.zoo_sequence."""
+    x, _ = zoo_sequence.texts(48)
+    given = keras.Input(x.shape[1:], dtype="int32")
+    source = randomise(keras.Model(given, zoo_sequence.transformer(layers, given)))
+    graph = load_tensorflow(source)
+    assert graph.types[graph.inputs[0]].dtype == "i32"
+    expected = source(x).numpy()
+    got = evaluate_real(graph, [x])[graph.outputs["predict"][0]]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    model = gvm.from_tensorflow(source, calibration=x)
+    assert np.linalg.norm(model.run(x) - expected) < 2e-3 * np.linalg.norm(expected)
 
 
 def test_a_trained_model_keeps_its_logits() -> None:
