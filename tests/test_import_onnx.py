@@ -359,13 +359,6 @@ def test_resizing() -> None:
     way = 'coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"'
     check(model(f'y = Resize <mode = "nearest", {way}> (x, , scales)', **wide))
     check(model("y = Upsample (x, scales)", opset=9, **wide))
-    for attributes in (
-        'mode = "linear"',
-        'mode = "nearest", nearest_mode = "ceil"',
-        'mode = "nearest", coordinate_transformation_mode = "align_corners"',
-    ):
-        with pytest.raises(ImportModelError, match="nearest by whole factors"):
-            load_onnx(model(f"y = Resize <{attributes}> (x, , scales)", **wide))
 
 
 def test_negative_borders_crop() -> None:

@@ -511,7 +511,7 @@ def test_every_unsupported_node_is_listed() -> None:
     [
         (lambda x: tf.reduce_sum(x, 0), "reduces over the batch"),
         (lambda x: tf.reshape(x, (3, -1)), "no axis is the batch|batch must stay"),
-        (lambda x: tf.matmul(x, x, transpose_a=True), "transpose_a must be False"),
+        (lambda x: tf.matmul(x, x, transpose_a=True), "sums over the batch"),
         (lambda x: x[:2], "takes a part of the batch"),
         (lambda x: tf.cast(tf.shape(x)[0], tf.float32) * x, "computes with the batch size"),
         (lambda x: (-1.0) ** x, "constant base must be > 0, received -1"),

@@ -20,9 +20,11 @@ from gvm.importers import (  # noqa: F401 (they register)
     onnx_choices,
     onnx_control,
     onnx_layout,
+    onnx_linear,
     onnx_math,
     onnx_normalization,
     onnx_recurrent,
+    onnx_resize,
     onnx_sequences,
     onnx_windows,
 )

@@ -15,7 +15,6 @@ from gvm.importers.shapes import (
     Operand,
     Tensor,
     integers_of,
-    must_be_constant,
     objects_of,
     text_of,
 )
@@ -284,68 +283,3 @@ def _tile(
     if (batch is not None and times[batch] != 1) or min(times) < 1:
         raise Refusal(f"repeats must be >= 1 and repeat no example, received {times}")
     return Tensor(repeat(t, value, times, outer=True))
-
-
-@handles("DepthToSpace")
-def _depth_to_space(t: Translator, node: Node, x: Operand) -> Tensor:
-    value, block = t.whole(x), node.integer("blocksize", 1)
-    n, c, h, w = t.g.shape(value)
-    if node.attributes.get("mode", "DCR") == "DCR":
-        split, order = [n, block, block, c // block**2, h, w], (0, 3, 4, 1, 5, 2)
-    else:
-        split, order = [n, c // block**2, block, block, h, w], (0, 1, 4, 2, 5, 3)
-    turned = t.low.transpose(t.low.reshape(value, split), order)
-    return Tensor(t.low.reshape(turned, [n, c // block**2, h * block, w * block]))
-
-
-@handles("SpaceToDepth")
-def _space_to_depth(t: Translator, node: Node, x: Operand) -> Tensor:
-    value, block = t.whole(x), node.integer("blocksize", 1)
-    n, c, h, w = t.g.shape(value)
-    split = t.low.reshape(value, [n, c, h // block, block, w // block, block])
-    blocks_first = node.attributes.get("mode", "DCR") == "DCR"
-    turned = t.low.transpose(split, (0, 3, 5, 1, 2, 4) if blocks_first else (0, 1, 3, 5, 2, 4))
-    return Tensor(t.low.reshape(turned, [n, c * block**2, h // block, w // block]))
-
-
-_CENTRES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel")
-
-
-@handles("Resize", "Upsample")
-def _resize(t: Translator, node: Node, x: Operand, *operands: Operand | None) -> Tensor:
-    value = t.whole(x)
-    shape = t.g.shape(value)
-    mode = node.attributes.get("mode", "nearest")
-    way = node.attributes.get("coordinate_transformation_mode", "half_pixel")
-    rounding = node.attributes.get("nearest_mode", "round_prefer_floor")
-    # By a whole factor these take each pixel so many times; others are shifted.
-    exact = (way in _CENTRES and rounding.startswith("round")) or (
-        way == "asymmetric" and rounding == "floor"
-    )
-    scales = operands[0] if len(operands) == 1 else operands[1] if len(operands) > 1 else None
-    sizes = operands[2] if len(operands) > 2 else None
-    axes = [a % len(shape) for a in node.integers("axes", range(len(shape)))]
-    sides = [shape[a] for a in axes]
-    if node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Refusal("keep_aspect_ratio_policy must be stretch")
-    if "scales" in node.attributes:
-        factors = [float(v) for v in node.attributes["scales"]]
-    elif sizes is not None:
-        wanted = objects_of(sizes).reshape(-1).tolist()
-        factors = [1.0 if d == -1 else int(v) / d for v, d in zip(wanted, sides, strict=True)]
-    else:
-        data = must_be_constant(scales, "scales").data if scales is not None else np.ones(0)
-        factors = [float(v) for v in data.reshape(-1)]
-    if len(factors) == len(axes):
-        factors = [factors[axes.index(i)] if i in axes else 1.0 for i in range(len(shape))]
-    whole = len(factors) == len(shape) and all(f >= 1 and f.is_integer() for f in factors)
-    if (
-        mode != "nearest"
-        or not whole
-        or factors[0] != 1
-        or not (exact or node.type == "Upsample" or node.version < 11)
-    ):
-        raise Refusal(
-            f"resizes by {factors}, mode {mode}; nearest supported form: nearest by whole factors"
-        )
-    return Tensor(repeat(t, value, [int(f) for f in factors], outer=False))

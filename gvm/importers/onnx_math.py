@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -257,68 +256,6 @@ def _log_softmax(t: Translator, node: Node, x: Tensor) -> Tensor:
     return _over_last(t, node, x, make)
 
 
-# Products
-
-
-@handles("Gemm")
-def _gemm(t: Translator, node: Node, a: Operand, b: Operand, c: Operand | None = None) -> Tensor:
-    if not isinstance(a, Tensor):
-        raise Refusal("a constant on the left; nearest supported form: the value on the left")
-    alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
-    if node.integer("transA", 0):
-        a = Tensor(t.low.transpose(t.whole(a), (1, 0)))
-    if isinstance(b, Tensor):
-        raise Refusal("both factors depend on the input; nearest supported form: MatMul")
-    weight = must_be_constant(b, "weight")
-    if alpha != 1.0:
-        weight = weight.derive(weight.data * alpha)
-    product = Tensor(
-        t.g.matmul(
-            a.value,
-            t.low.parameter(weight),
-            transpose_b=node.integer("transB", 0),
-            name=node.name,
-        ),
-        a.merged,
-    )
-    if c is None or beta == 0.0:
-        return product
-    if isinstance(c, Constant):
-        return add(t, node.name, product, c if beta == 1.0 else c.derive(c.data * beta))
-    return add(t, node.name, product, multiply(t, node.name, c, _number(beta, f"{node.name}/beta")))
-
-
-@handles("MatMul")
-def _matmul(t: Translator, node: Node, a: Operand, b: Operand) -> Tensor:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if t.rank(a) != t.rank(b) or a.merged != b.merged:
-            raise Refusal("both factors depend on the input; nearest supported form: equal ranks")
-        return Tensor(t.g.matmul(a.value, b.value, name=node.name), a.merged)
-    if isinstance(a, Tensor):
-        weight = must_be_constant(b, "weight")
-        data = weight.data
-        if data.ndim == 1:
-            made = t.g.matmul(a.value, t.low.parameter(weight, data.reshape(-1, 1)), name=node.name)
-            return t.reshape(Tensor(made, a.merged), t.dims(a)[:-1])
-        return Tensor(
-            t.g.matmul(a.value, t.low.parameter(weight, _matrix(weight)), name=node.name), a.merged
-        )
-    assert isinstance(b, Tensor)
-    weight, right = must_be_constant(a, "weight"), t.whole(b)
-    rank = len(t.g.shape(right))
-    swap = (*range(rank - 2), rank - 1, rank - 2)
-    turned = t.low.transpose(right, swap)
-    made = t.g.matmul(turned, t.low.parameter(weight, _matrix(weight)), transpose_b=1)
-    return Tensor(t.low.transpose(int(made), swap))
-
-
-def _matrix(weight: Constant) -> Any:
-    shape = weight.data.shape
-    if len(shape) < 2 or math.prod(shape[:-2]) != 1:
-        raise Refusal(f"a constant factor must be one matrix, received the shape {list(shape)}")
-    return weight.data.reshape(shape[-2:])
-
-
 # Normalisations
 
 
@@ -348,32 +285,6 @@ def _batch_norm(t: Translator, node: Node, x: Operand, *statistics: Operand) -> 
         x,
         lambda v: t.low.bias(t.low.scale(v, gamma.derive(scale), node.name), beta.derive(shift)),
     )
-
-
-@handles("LRN")
-def _local_response(t: Translator, node: Node, x: Operand) -> Tensor:
-    """x / (bias + alpha / size * the squares of the channels near by)^beta, by tables of roots."""
-    size, beta = node.integer("size", 1), node.number("beta", 0.75)
-    if beta not in (0.5, 0.75, 1.0):
-        raise Refusal(f"beta must be 0.5, 0.75 or 1, received {beta}")
-
-    def make(value: Value) -> Value:
-        channels = t.g.shape(value)[-1]
-        at = np.arange(channels)
-        distance = at[:, None] - at[None, :]  # of the channel read from the one made
-        near = (distance >= -((size - 1) // 2)) & (distance <= size // 2)
-        band = Constant(near * (node.number("alpha", 1e-4) / size), f"{node.name}/band")
-        squares = int(t.g.mul(value, value))
-        total = int(t.g.matmul(squares, t.low.parameter(band)))
-        total = t.low.shift_by(total, node.number("bias", 1.0), f"{node.name}/bias")
-        if beta == 1.0:
-            return int(t.g.mul(value, t.low.unary("reciprocal", total)))
-        root = t.low.unary("rsqrt", total)
-        if beta == 0.75:
-            root = int(t.g.mul(root, t.low.unary("sqrt", root)))
-        return int(t.g.mul(value, root))
-
-    return per_channel(t, x, make)
 
 
 # Reductions

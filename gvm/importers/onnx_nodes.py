@@ -44,6 +44,7 @@ HINTS = {
     "ArgMax": "nearest supported form: the logits themselves",
     "ArgMin": "nearest supported form: the values themselves",
     "Einsum": "nearest supported form: Transpose and MatMul",
+    "Attention": "nearest supported form: MatMul, Softmax, MatMul",
     "Equal": "nearest supported form: arithmetic without conditions on values",
     "TopK": "nearest supported form: the logits themselves",
     "Where": "nearest supported form: arithmetic without conditions on values",
@@ -250,7 +251,7 @@ class Translator(Shapes):
             operands = settled
         given = [x for x in operands if x is not None]
         if node.type == "Constant" or all(isinstance(x, Constant) for x in given):
-            return self._evaluate(node, operands)
+            return self.evaluate(node, operands)
         if any(isinstance(x, Tensor) for x in given):
             if node.type not in HANDLERS:
                 raise Refusal(HINTS.get(node.type, _NO_TRANSLATION))
@@ -332,7 +333,7 @@ class Translator(Shapes):
 
     # Constants
 
-    def _evaluate(self, node: Node, operands: Sequence[Operand | None]) -> Any:
+    def evaluate(self, node: Node, operands: Sequence[Operand | None]) -> Any:
         """A node of constants, worked out by ONNX's reference."""
         import onnx
         from onnx import helper

@@ -238,7 +238,9 @@ def _max_unpool(
         flat, read, given = geometry, image, value
         if geometry.rank == 1:
             flat = geometry.of(-1, 0)
-            read, given = (t.low.reshape(v, [-1, 1, *t.g.shape(v)[1:]]) for v in (image, value))
+            read, given = (
+                t.low.reshape(v, [t.g.shape(v)[0], 1, *t.g.shape(v)[1:]]) for v in (image, value)
+            )
         back = t.g.max_pool2d_grad(
             read, given, window=flat.window, **flat.attributes(), name=node.name
         )

@@ -21,8 +21,10 @@ from gvm.importers import (  # noqa: F401 (they register operators)
     tensorflow_control,
     tensorflow_functions,
     tensorflow_layout,
+    tensorflow_linear,
     tensorflow_math,
     tensorflow_parts,
+    tensorflow_resize,
     tensorflow_sequences,
     tensorflow_windows,
 )

@@ -20,7 +20,6 @@ from gvm.importers.shapes import (
 )
 from gvm.importers.tensorflow_nodes import (
     Translator,
-    attribute_of,
     handles,
     indices_of,
     layout_of,
@@ -253,15 +252,3 @@ def _tile(t: Translator, op: Any, x: Operand, multiples: Operand) -> Tensor:
     if times[t.g.shape(value).index(-1)] != 1 or min(times) < 1:
         raise Refusal(f"multiples must be >= 1 and repeat no example, received {times}")
     return Tensor(repeat(t, value, times, outer=True))
-
-
-@handles("ResizeNearestNeighbor")
-def _resize(t: Translator, op: Any, x: Operand, size: Operand) -> Tensor:
-    value = t.whole(x)
-    _, height, width, _ = t.g.shape(value)
-    wanted = integers_of(size)
-    if wanted[0] % height or wanted[1] % width or attribute_of(op, "align_corners"):
-        raise Refusal(
-            f"resizes {height} x {width} to {wanted}; nearest supported form: a whole factor"
-        )
-    return Tensor(repeat(t, value, [1, wanted[0] // height, wanted[1] // width, 1], outer=False))

@@ -24,7 +24,7 @@ from gvm.importers.arithmetic import (
     softsign,
     subtract,
 )
-from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.lowering import Constant
 from gvm.importers.shapes import (
     Operand,
     Tensor,
@@ -146,95 +146,6 @@ HANDLERS.update(
 def _softmax(t: Translator, op: Any, x: Operand) -> Tensor:
     assert isinstance(x, Tensor)
     return Tensor(t.g.softmax(x.value, name=op.name), x.merged)
-
-
-# Products
-
-
-@handles("MatMul")
-def _matmul(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
-    if op.get_attr("transpose_a"):
-        raise Refusal("transpose_a must be False: the batch would be summed over")
-    if not isinstance(a, Tensor):
-        raise Refusal("a constant on the left; nearest supported form: the value on the left")
-    transposed = int(op.get_attr("transpose_b"))
-    if isinstance(b, Tensor):
-        raise Refusal("both factors depend on the input; nearest supported form: BatchMatMulV2")
-    weight = t.low.parameter(must_be_constant(b, "weight"))
-    return Tensor(t.g.matmul(a.value, weight, transpose_b=transposed, name=op.name), a.merged)
-
-
-@handles("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
-def _batch_matmul(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
-    flags = {"transpose_a": int(op.get_attr("adj_x")), "transpose_b": int(op.get_attr("adj_y"))}
-    if isinstance(a, Tensor) and isinstance(b, Tensor) and a.merged == b.merged:
-        return Tensor(t.g.matmul(a.value, b.value, name=op.name, **flags), a.merged)
-    left = t.whole(a)
-    if isinstance(b, Tensor):
-        return Tensor(t.g.matmul(left, t.whole(b), name=op.name, **flags))
-    weight = must_be_constant(b, "weight")
-    if math.prod(weight.data.shape[:-2]) != 1:
-        raise Refusal(
-            f"a constant factor must be one matrix, received the shape {list(weight.data.shape)}"
-        )
-    right = t.low.parameter(weight, weight.data.reshape(weight.data.shape[-2:]))
-    return Tensor(t.g.matmul(left, right, name=op.name, **flags))
-
-
-@handles("Einsum")
-def _einsum(t: Translator, op: Any, *operands: Operand) -> Tensor:
-    equation = str(attribute_of(op, "equation")).replace(" ", "")
-    given, _, out = equation.partition("->")
-    labels = given.split(",")
-    if (
-        len(operands) != 2
-        or "." in equation
-        or not all(len(set(s)) == len(s) for s in (*labels, out))
-    ):
-        raise Refusal(f"{equation}: two operands are needed, with each axis named once")
-    if not isinstance(operands[0], Tensor):
-        operands, labels = operands[::-1], labels[::-1]
-    (a, b), (left, right) = operands, labels
-    contracted = [s for s in left if s in right and s not in out]
-    shared = [s for s in out if s in left and s in right]
-    free = (
-        [s for s in out if s in left and s not in right],
-        [s for s in out if s in right and s not in left],
-    )
-    if set(left) | set(right) != {*contracted, *shared, *free[0], *free[1]} or not contracted:
-        raise Refusal(
-            f"{equation}: sums over an axis of one operand; nearest supported form: Sum before"
-        )
-    x = t.whole(a)
-    size = dict(zip(left, t.g.shape(x), strict=True))
-    order = [*shared, *free[0], *contracted]
-    x = t.low.transpose(x, [left.index(s) for s in order])
-    if isinstance(b, Tensor):
-        y = t.whole(b)
-        size.update(zip(right, t.g.shape(y), strict=True))
-        y = t.low.transpose(y, [right.index(s) for s in (*shared, *contracted, *free[1])])
-    else:
-        weight = must_be_constant(b, "weight")
-        if shared:
-            raise Refusal(
-                f"{equation}: a constant factor keeps a shared axis; nearest supported form: MatMul"
-            )
-        size.update(zip(right, weight.data.shape, strict=True))
-    depth, columns = math.prod(size[s] for s in contracted), math.prod(size[s] for s in free[1])
-    outer = [size[s] for s in shared]
-    if isinstance(b, Tensor):
-        y = t.low.reshape(y, [*outer, depth, columns])
-        rows = [math.prod(size[s] for s in free[0])]
-    else:
-        turned = weight.data.transpose([right.index(s) for s in (*contracted, *free[1])])
-        y = t.low.parameter(weight, turned.reshape(depth, columns))
-        rows = [size[s] for s in free[0]]
-    product = t.g.matmul(t.low.reshape(x, [*outer, *rows, depth]), y, name=op.name)
-    product = t.low.reshape(
-        product, [*outer, *(size[s] for s in free[0]), *(size[s] for s in free[1])]
-    )
-    made = [*shared, *free[0], *free[1]]
-    return Tensor(t.low.transpose(product, [made.index(s) for s in out]))
 
 
 # Activations that are written as several nodes

@@ -66,7 +66,6 @@ _NO_TRANSLATION = (
 HINTS = {
     "GatherV2": "nearest supported form: Embedding of an integer input, or one-hot and MatMul",
     "MirrorPad": "nearest supported form: Pad",
-    "LRN": "nearest supported form: batch normalisation",
     "LogSoftmax": "nearest supported form: Softmax, or logits and the loss softmax_cross_entropy",
     "FusedBatchNorm": "nearest supported form: FusedBatchNormV3 with is_training=False",
     "RandomUniform": "nearest supported form: a model in inference mode",

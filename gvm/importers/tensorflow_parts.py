@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from gvm.graph import Value
 from gvm.importers.composites import EQUAL, NOT
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.parts import pick
@@ -78,34 +77,6 @@ def _gather_places(t: Translator, op: Any, x: Operand, indices: Operand) -> Tens
     places = np.ravel_multi_index(tuple(wanted.reshape(-1, depth).T), tuple(shape[:depth]))
     found = pick(t, flat, 0, places.tolist())
     return Tensor(t.low.reshape(found, [*wanted.shape[:-1], *shape[depth:]]))
-
-
-# Blocks
-
-
-@handles("SpaceToDepth")
-def _space_to_depth(t: Translator, op: Any, x: Operand) -> Tensor:
-    value, block = _channels_last(t, op, x), int(attribute_of(op, "block_size"))
-    n, h, w, c = t.g.shape(value)
-    split = t.low.reshape(value, [n, h // block, block, w // block, block, c])
-    turned = t.low.transpose(split, (0, 1, 3, 2, 4, 5))
-    return Tensor(t.low.reshape(turned, [n, h // block, w // block, block * block * c]))
-
-
-@handles("DepthToSpace")
-def _depth_to_space(t: Translator, op: Any, x: Operand) -> Tensor:
-    value, block = _channels_last(t, op, x), int(attribute_of(op, "block_size"))
-    n, h, w, c = t.g.shape(value)
-    split = t.low.reshape(value, [n, h, w, block, block, c // block**2])
-    turned = t.low.transpose(split, (0, 1, 3, 2, 4, 5))
-    return Tensor(t.low.reshape(turned, [n, h * block, w * block, c // block**2]))
-
-
-def _channels_last(t: Translator, op: Any, x: Operand) -> Value:
-    layout = attribute_of(op, "data_format", "NHWC")
-    if layout != "NHWC":
-        raise Refusal(f"data_format must be NHWC, received {layout}")
-    return t.whole(x)
 
 
 # Kinds of numbers

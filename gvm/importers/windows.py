@@ -105,7 +105,7 @@ def _cropped(t: Shapes, value: Value, geometry: Geometry) -> tuple[Value, Geomet
     return framed(t, value, negative), replace(geometry, borders=kept)
 
 
-def _row(t: Shapes, value: Value) -> Value:
+def row(t: Shapes, value: Value) -> Value:
     """[B, L, C] as an image of one row."""
     batch, length, channels = t.g.shape(value)
     return t.low.reshape(value, [batch, 1, length, channels])
@@ -142,7 +142,7 @@ def convolve(
     if geometry.rank == 2:
         return plane(value, kernel, geometry)
     if geometry.rank == 1:
-        return _from_row(t, plane(_row(t, value), kernel[None], geometry.of(-1, 0)))
+        return _from_row(t, plane(row(t, value), kernel[None], geometry.of(-1, 0)))
     return _convolve_volume(t, value, kernel, geometry, groups, plane)
 
 
@@ -235,8 +235,8 @@ def spread(
     if geometry.rank == 3:
         made = _spread_volume(t, value, weight, kernel, geometry, size, groups, name)
     elif geometry.rank == 1:
-        row = geometry.of(-1, 0)
-        made = _spread_plane(t, _row(t, value), weight, kernel[None], row, (1, *size), groups, name)
+        flat = geometry.of(-1, 0)
+        made = _spread_plane(t, row(t, value), weight, kernel[None], flat, (1, *size), groups, name)
         made = _from_row(t, made)
     else:
         made = _spread_plane(t, value, weight, kernel, geometry, size, groups, name)
@@ -354,7 +354,7 @@ def _separately(t: Shapes, value: Value, geometry: Geometry, plane: Any) -> Valu
     if geometry.rank == 2:
         return int(plane(value, geometry))
     if geometry.rank == 1:
-        return _from_row(t, plane(_row(t, value), geometry.of(-1, 0)))
+        return _from_row(t, plane(row(t, value), geometry.of(-1, 0)))
     batch, depth, height, width, channels = t.g.shape(value)
     image = t.low.reshape(value, [batch, depth * height, width, channels])
     image = plane(image, geometry.of(-1, 2))
