@@ -15,8 +15,8 @@ from gvm.ops.concat import Concat
 from gvm.window import integers
 
 LOSSES = ("softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error")
-OF_PARTIALS = ("broadcast_to",)
-"""Operators whose gradient is an exact sum, which a partial may enter."""
+OF_PARTIALS = ("broadcast_to", "concat", "pad", "reshape", "slice", "transpose")
+"""Operators whose gradient is linear and exact: of a partial it is one."""
 
 
 def with_loss(graph: Graph, loss: str) -> Graph:

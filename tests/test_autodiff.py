@@ -351,7 +351,32 @@ def test_without_a_trained_parameter_there_is_a_loss_alone() -> None:
     [
         ("reshape", {"shape": (2, 6)}),
         ("transpose", {"permutation": (1, 0)}),
-        ("slice", {"begin": (0, 0), "end": (2, 4), "strides": (1, 1)}),
+        ("slice", {"begin": (0, 1), "end": (3, 4), "strides": (2, 1)}),
+        ("pad", {"before": (0, 1), "after": (2, 0)}),
+        ("broadcast_to", {"shape": (1, 3, 4)}),
+    ],
+)
+def test_another_form_of_a_parameter(op: str, attributes: dict[str, AttributeValue]) -> None:
+    """The gradient is a sum over the examples, of which the form is undone; also beside others."""
+    n = Network(1, 1)
+    kernel = n.weight(3, 4, name="kernel")
+    w = n.g.node(op, (kernel,), attributes)[0]
+    both = n.g.concat(kernel, kernel, axis=1)
+    y = n.g.mul(n.x, w)
+    if op == "transpose":
+        y = n.g.add(
+            y,
+            n.g.transpose(
+                n.g.mul(n.x, n.g.transpose(w, permutation=(1, 0))), permutation=(0, 2, 1)
+            ),
+        )
+    made = n.g.reshape(y, shape=(-1, int(np.prod(n.g.shape(y)[1:]))))
+    check(n.g, int(n.g.concat(made, n.g.reshape(n.g.mul(n.x, both), shape=(-1, 24)), axis=1)))
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
         ("reduce_sum", {"axes": (0,), "keepdims": 1}),
         ("relu", {}),
         ("unary", {"function": BY_NAME["tanh"].number}),

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class Pad(Operator):
-    """x with before[i] zeros in front of axis i and after[i] behind; none along the batch axis."""
+    """x with before[i] zeros in front of axis i and after[i] behind; none along the batch axis.
+
+    A partial x stays partial.
+    """
 
     name = "pad"
     opcode = 38
@@ -71,6 +74,8 @@ class Pad(Operator):
             "images", (i32(2, -1, 3, 4, 5),), {"before": (0, 1, 0, 0), "after": (0, 2, 3, 0)}
         )
         yield Case("batch_inside", (i16(2, 3, -1, 17),), {"before": (1, 0, 2), "after": (0, 0, 2)})
+        partial = i64(3, 4, 6, bound=2**50, partial=True)
+        yield Case("partial", (partial,), {"before": (1, 0), "after": (0, 2)})
         yield Case("nothing", (i64(2, 3, bound=2**50),), {"before": (0,), "after": (0,)})
         yield Case("bytes", (Type("u8", 0, (-1, 3)),), {"before": (0, 40), "after": (0, 1)})
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Slice(Operator):
     """The elements begin, begin + stride, ... below end along each axis.
 
-    The batch axis is whole: begin 0, end -1, stride 1.
+    The batch axis is whole: begin 0, end -1, stride 1. A partial x stays partial.
     """
 
     name = "slice"
@@ -98,6 +98,9 @@ class Slice(Operator):
             (Type("u8", 0, (-1, 9)),),
             {"begin": (0, 8), "end": (-1, 9), "strides": (1, MAX_ELEMENTS)},
         )
+        partial = i64(3, 4, 6, bound=2**50, partial=True)
+        given = {"begin": (1, 0), "end": (4, 5), "strides": (1, 2)}
+        yield Case("partial", (partial,), given)
 
     @staticmethod
     def invalid() -> Iterator[Invalid]:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Transpose(Operator):
-    """Axis i of the result is axis permutation[i] of x; the batch axis moves along."""
+    """Axis i of the result is axis permutation[i] of x; the batch axis moves along.
+
+    A partial x stays partial.
+    """
 
     name = "transpose"
     opcode = 19
@@ -70,6 +73,8 @@ class Transpose(Operator):
         yield Case("inner_stays", (i64(4, 3, -1, 5, bound=2**50),), {"permutation": (1, 0, 2)})
         yield Case("identity", (i16(4, -1, 3, 2),), {"permutation": (0, 1, 2)})
         yield Case("bytes", (Type("u8", 0, (-1, 4, 3)),), {"permutation": (2, 0, 1)})
+        partial = i64(3, 4, 6, bound=2**50, partial=True)
+        yield Case("partial", (partial,), {"permutation": (1, 0)})
         yield Case("reverse", (i16(4, 2, 3, 1, 4, 5),), {"permutation": (4, 3, 2, 1, 0)})
 
     @staticmethod

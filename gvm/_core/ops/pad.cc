@@ -9,7 +9,6 @@ enum { kBefore, kAfter };
 bool infer_pad(Check& check) {
   const Type& x = check.in[0];
   const std::vector<int64_t>&before = check.list(kBefore), &after = check.list(kAfter);
-  if (!check.require_not_partial()) return false;
   const size_t rank = static_cast<size_t>(x.rank);
   if (before.size() != rank || after.size() != rank) {
     return check.fail(Status::bad_attribute,

@@ -10,7 +10,6 @@ enum { kShape };
 bool infer_reshape(Check& check) {
   const Type& x = check.in[0];
   const std::vector<int64_t>& shape = check.list(kShape);
-  if (!check.require_not_partial()) return false;
   int batch_axes = 0;
   for (const int64_t d : shape) {
     if (d == 0) return check.fail(Status::bad_shape, "shape must be at least 1, received 0");
@@ -21,7 +20,7 @@ bool infer_reshape(Check& check) {
     return check.fail(Status::bad_batch, "shape must have %d batch axes, received %d", needed,
                       batch_axes);
   }
-  Type out = make_type(x.dtype, x.fraction_bits, shape);
+  Type out = make_type(x.dtype, x.fraction_bits, shape, x.partial);
   out.bound = x.bound;
   const int64_t elements = out.elements_per_example();
   if (elements != x.elements_per_example()) {

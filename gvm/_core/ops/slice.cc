@@ -10,7 +10,6 @@ bool infer_slice(Check& check) {
   const Type& x = check.in[0];
   const std::vector<int64_t>&begin = check.list(kBegin), &end = check.list(kEnd),
         &strides = check.list(kStrides);
-  if (!check.require_not_partial()) return false;
   const size_t rank = static_cast<size_t>(x.rank);
   if (begin.size() != rank || end.size() != rank || strides.size() != rank) {
     return check.fail(Status::bad_attribute,

@@ -9,7 +9,6 @@ enum { kPermutation };
 bool infer_transpose(Check& check) {
   const Type& x = check.in[0];
   const std::vector<int64_t>& permutation = check.list(kPermutation);
-  if (!check.require_not_partial()) return false;
   if (permutation.size() != static_cast<size_t>(x.rank)) {
     return check.fail(Status::bad_attribute,
                       "permutation must have the length of the rank, %d, received %zu", x.rank,
