@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gvm.graph import Value
-from gvm.importers.lowering import Constant, Refusal, same_padding
+from gvm.importers.lowering import Refusal, same_padding
 from gvm.importers.onnx_math import per_channel
 from gvm.importers.onnx_nodes import HINTS, Node, Translator, handles
-from gvm.importers.shapes import Opaque, Operand, Tensor, integers_of, must_be_constant
+from gvm.importers.shapes import Opaque, Operand, Tensor, integers_of
 from gvm.importers.windows import (
     Geometry,
+    Kernel,
     average_pool,
     convolve,
     max_pool,
@@ -78,26 +79,21 @@ def _spatial(t: Translator, value: Value) -> tuple[int, ...]:
     return t.g.shape(value)[1:-1]
 
 
-def _weight(w: Operand, rank: int) -> Constant:
-    weight = must_be_constant(w, "weight")
-    if weight.data.ndim != rank + 2:
-        raise Refusal(f"the weight must have {rank + 2} axes, it has {weight.data.ndim}")
-    return weight
-
-
-def _bias(b: Operand | None) -> Constant | None:
-    return None if b is None else must_be_constant(b, "bias")
+def _kernel(t: Translator, w: Operand, rank: int) -> Kernel:
+    """[window..., channels of a group, filters] of a weight with both in front of the window."""
+    kernel = Kernel.of(t, w)
+    if len(kernel.shape) != rank + 2:
+        raise Refusal(f"the weight must have {rank + 2} axes, it has {len(kernel.shape)}")
+    return kernel.transpose(t, *range(2, rank + 2), 1, 0)
 
 
 @handles("Conv")
 def _conv(t: Translator, node: Node, x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
     def make(value: Value) -> Value:
         size = _spatial(t, value)
-        weight = _weight(w, len(size))
-        kernel = weight.data.transpose((*range(2, len(size) + 2), 1, 0))
-        geometry = _geometry(node, size, weight.data.shape[2:])
-        groups = node.integer("group", 1)
-        return convolve(t, value, weight, kernel, geometry, groups, _bias(b), node.name)
+        kernel = _kernel(t, w, len(size))
+        geometry = _geometry(node, size, kernel.shape[:-2])
+        return convolve(t, value, kernel, geometry, node.integer("group", 1), b, node.name)
 
     return per_channel(t, x, make)
 
@@ -108,13 +104,11 @@ def _conv_transpose(
 ) -> Tensor:
     def make(value: Value) -> Value:
         size = _spatial(t, value)
-        weight = _weight(w, len(size))
-        geometry = _geometry(replace(node, attributes=_unpadded(node)), size, weight.data.shape[2:])
+        kernel = _kernel(t, w, len(size))
+        geometry = _geometry(replace(node, attributes=_unpadded(node)), size, kernel.shape[:-2])
         begin, wanted = _result(node, size, geometry)
-        kernel = weight.data.transpose((*range(2, len(size) + 2), 1, 0))
         geometry = replace(geometry, borders=tuple((n, 0) for n in begin))
-        groups = node.integer("group", 1)
-        return spread(t, value, weight, kernel, geometry, wanted, groups, _bias(b), node.name)
+        return spread(t, value, kernel, geometry, wanted, node.integer("group", 1), b, node.name)
 
     return per_channel(t, x, make)
 

@@ -13,7 +13,6 @@ from gvm.importers.shapes import (
     POISON,
     Operand,
     Tensor,
-    must_be_constant,
     objects_of,
     text_of,
 )
@@ -31,7 +30,15 @@ from gvm.importers.tensorflow_nodes import (
     layout_of,
     spatial_of,
 )
-from gvm.importers.windows import Borders, Geometry, average_pool, convolve, max_pool, spread
+from gvm.importers.windows import (
+    Borders,
+    Geometry,
+    Kernel,
+    average_pool,
+    convolve,
+    max_pool,
+    spread,
+)
 
 CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative")
 POOLS = ("MaxPool", "AvgPool", "MaxPool3D", "AvgPool3D")
@@ -106,16 +113,17 @@ def _window(
     if channels_first:
         value = t.low.transpose(value, to_last)
     if op.type in CONVOLUTIONS:
-        weight = must_be_constant(weights[0], "filter")
-        made = _convolution(t, op, pads, dilation, value, weight)
+        made = _convolution(t, op, pads, dilation, value, _kernel(t, op, weights[0]))
     else:
         made = _pooling(t, op, pads, value)
     result = Tensor(t.low.transpose(made, to_first) if channels_first else made)
     return [result] + [POISON] * (len(op.outputs) - 1)
 
 
-def _depthwise(kernel: Any) -> Any:
-    return kernel.reshape(*kernel.shape[:2], 1, -1)
+def _kernel(t: Translator, op: Any, w: Operand) -> Kernel:
+    kernel = Kernel.of(t, w)
+    depthwise = op.type.startswith("DepthwiseConv2dNative")
+    return kernel.reshape(t, *kernel.shape[:2], 1, -1) if depthwise else kernel
 
 
 def _convolution(
@@ -124,17 +132,16 @@ def _convolution(
     pads: Borders | None,
     dilation: tuple[int, ...] | None,
     value: Value,
-    weight: Constant,
+    kernel: Kernel,
 ) -> Value:
     _, *size, channels = t.g.shape(value)
-    kernel = _depthwise(weight.data) if op.type == "DepthwiseConv2dNative" else weight.data
     inner = kernel.shape[-2]
     if channels % inner:
         raise Refusal(
             f"the filter takes {inner} channels of {channels}, which is no whole number of groups"
         )
     geometry = _geometry(op, tuple(size), kernel.shape[:-2], pads, dilation)
-    return convolve(t, value, weight, kernel, geometry, channels // inner, name=op.name)
+    return convolve(t, value, kernel, geometry, channels // inner, name=op.name)
 
 
 def _pooling(t: Translator, op: Any, pads: Borders | None, value: Value) -> Value:
@@ -156,7 +163,7 @@ HANDLERS.update(
 @handles("Conv2DBackpropInput", "Conv3DBackpropInputV2", "DepthwiseConv2dNativeBackpropInput")
 def _transposed(t: Translator, op: Any, sizes: Operand, w: Operand, x: Operand) -> Tensor:
     """The gradient of a convolution: what its transposed layer is written as."""
-    value, weight = t.whole(x), must_be_constant(w, "filter")
+    value = t.whole(x)
     layout = layout_of(op)
     to_last, to_first = _turned(len(layout))
     if layout[1] == "C":
@@ -165,14 +172,13 @@ def _transposed(t: Translator, op: Any, sizes: Operand, w: Operand, x: Operand) 
     given = objects_of(sizes).reshape(-1).tolist()
     first = _first(op, rank) if len(given) == len(layout) else 0
     size = tuple(int(d) for d in given[first : first + rank])
-    depthwise = op.type == "DepthwiseConv2dNativeBackpropInput"
-    kernel = _depthwise(weight.data) if depthwise else weight.data
+    kernel = _kernel(t, op, w)
     geometry = _geometry(op, size, kernel.shape[:-2])
     if geometry.positions(size) != t.g.shape(value)[1:-1]:
         raise Refusal(f"makes {list(size)} of {list(t.g.shape(value)[1:-1])}, which does not fit")
     channels = given[layout.index("C")] if len(given) == len(layout) else kernel.shape[-2]
-    groups = weight.data.shape[2] if depthwise else int(channels) // kernel.shape[-2]
-    made = spread(t, value, weight, kernel, geometry, size, groups, name=op.name)
+    groups = int(channels) // kernel.shape[-2]
+    made = spread(t, value, kernel, geometry, size, groups, name=op.name)
     return Tensor(t.low.transpose(made, to_first) if layout[1] == "C" else made)
 
 

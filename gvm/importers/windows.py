@@ -19,7 +19,7 @@ from gvm.graph import Value
 from gvm.importers.arithmetic import absolute
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.parts import join, take
-from gvm.importers.shapes import Shapes
+from gvm.importers.shapes import Operand, Shapes
 
 Borders = tuple[tuple[int, int], ...]
 
@@ -119,14 +119,64 @@ def _from_row(t: Shapes, value: Value) -> Value:
 # Convolution
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """A constant, or a value that all examples share, with its axes in another order."""
+
+    source: Constant | Value
+    data: NDArray[Any] | None
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def of(t: Shapes, x: Operand) -> Kernel:
+        if isinstance(x, Constant):
+            return Kernel(x, x.data, tuple(x.data.shape))
+        value = t.whole(x)
+        shape = t.g.shape(value)
+        if -1 in shape:
+            raise Refusal("the weight must not differ between examples")
+        return Kernel(value, None, shape)
+
+    def transpose(self, t: Shapes, *order: int) -> Kernel:
+        shape = tuple(self.shape[i] for i in order)
+        if self.data is not None:
+            return Kernel(self.source, self.data.transpose(order), shape)
+        assert isinstance(self.source, int)
+        return Kernel(t.low.transpose(self.source, order), None, shape)
+
+    def reshape(self, t: Shapes, *shape: int) -> Kernel:
+        known = math.prod(d for d in shape if d != -1)
+        shape = tuple(math.prod(self.shape) // known if d == -1 else d for d in shape)
+        if self.data is not None:
+            return Kernel(self.source, self.data.reshape(shape), shape)
+        assert isinstance(self.source, int)
+        return Kernel(t.low.reshape(self.source, shape), None, shape)
+
+    def value(self, t: Shapes) -> Value:
+        if isinstance(self.source, Constant):
+            return t.low.parameter(self.source, self.data)
+        return self.source
+
+
+def add_bias(t: Shapes, value: Value, bias: Operand | None) -> Value:
+    """Per channel, the last axis."""
+    if bias is None:
+        return value
+    if isinstance(bias, Constant):
+        return t.low.bias(value, bias)
+    shared = Kernel.of(t, bias)
+    if shared.shape != t.g.shape(value)[-1:]:
+        raise Refusal(f"the bias must have {t.g.shape(value)[-1]} elements")
+    return int(t.g.bias_add(value, shared.value(t)))
+
+
 def convolve(
     t: Shapes,
     value: Value,
-    weight: Constant,
-    kernel: NDArray[Any],
+    kernel: Kernel,
     geometry: Geometry,
     groups: int = 1,
-    bias: Constant | None = None,
+    bias: Operand | None = None,
     name: str = "",
 ) -> Value:
     """The convolution of [B, spatial..., C] with a kernel [window..., C / groups, O]."""
@@ -134,20 +184,22 @@ def convolve(
     value, geometry = _cropped(t, value, geometry)
     geometry.positions(t.g.shape(value)[1:-1])
 
-    def plane(image: Value, array: NDArray[Any], flat: Geometry) -> Value:
-        parameter = t.low.parameter(weight, array)
-        made = int(t.g.conv2d(image, parameter, **flat.attributes(), groups=groups, name=name))
-        return made if bias is None else t.low.bias(made, bias)
+    def plane(image: Value, turned: Kernel, flat: Geometry) -> Value:
+        weight = turned.value(t)
+        made = int(t.g.conv2d(image, weight, **flat.attributes(), groups=groups, name=name))
+        return add_bias(t, made, bias)
 
     if geometry.rank == 2:
         return plane(value, kernel, geometry)
     if geometry.rank == 1:
-        return _from_row(t, plane(row(t, value), kernel[None], geometry.of(-1, 0)))
+        return _from_row(
+            t, plane(row(t, value), kernel.reshape(t, 1, *kernel.shape), geometry.of(-1, 0))
+        )
     return _convolve_volume(t, value, kernel, geometry, groups, plane)
 
 
 def _convolve_volume(
-    t: Shapes, value: Value, kernel: NDArray[Any], geometry: Geometry, groups: int, plane: Any
+    t: Shapes, value: Value, kernel: Kernel, geometry: Geometry, groups: int, plane: Any
 ) -> Value:
     batch, depth, height, width, channels = t.g.shape(value)
     slices, rows, _ = geometry.positions((depth, height, width))
@@ -163,8 +215,8 @@ def _convolve_volume(
         value = framed(t, value, geometry.borders[:1])
     begin = [r * geometry.dilation[0] for r in range(geometry.window[0])]
     image = _taps(t, value, begin, slices, geometry.strides[0], groups)
-    inner = kernel.transpose(1, 2, 0, 3, 4)
-    inner = inner.reshape(*inner.shape[:2], -1, inner.shape[4])
+    inner = kernel.transpose(t, 1, 2, 0, 3, 4)
+    inner = inner.reshape(t, *inner.shape[:2], -1, inner.shape[4])
     image = t.low.reshape(image, [batch, slices * block, width, channels * geometry.window[0]])
     made = plane(image, inner, flat)
     _, _, columns, filters = t.g.shape(made)
@@ -216,12 +268,11 @@ class _Reach:
 def spread(
     t: Shapes,
     value: Value,
-    weight: Constant,
-    kernel: NDArray[Any],
+    kernel: Kernel,
     geometry: Geometry,
     size: Sequence[int],
     groups: int = 1,
-    bias: Constant | None = None,
+    bias: Operand | None = None,
     name: str = "",
 ) -> Value:
     """The transposed convolution of [B, spatial..., O] with a kernel [window..., C / groups, O].
@@ -233,21 +284,22 @@ def spread(
     if shape[-1] != kernel.shape[-1]:
         raise Refusal(f"the weight takes {kernel.shape[-1]} channels, received {shape[-1]}")
     if geometry.rank == 3:
-        made = _spread_volume(t, value, weight, kernel, geometry, size, groups, name)
+        made = _spread_volume(t, value, kernel, geometry, size, groups, name)
     elif geometry.rank == 1:
         flat = geometry.of(-1, 0)
-        made = _spread_plane(t, row(t, value), weight, kernel[None], flat, (1, *size), groups, name)
+        made = _spread_plane(
+            t, row(t, value), kernel.reshape(t, 1, *kernel.shape), flat, (1, *size), groups, name
+        )
         made = _from_row(t, made)
     else:
-        made = _spread_plane(t, value, weight, kernel, geometry, size, groups, name)
-    return made if bias is None else t.low.bias(made, bias)
+        made = _spread_plane(t, value, kernel, geometry, size, groups, name)
+    return add_bias(t, made, bias)
 
 
 def _spread_plane(
     t: Shapes,
     value: Value,
-    weight: Constant,
-    kernel: NDArray[Any],
+    kernel: Kernel,
     geometry: Geometry,
     size: Sequence[int],
     groups: int,
@@ -267,7 +319,7 @@ def _spread_plane(
     flat = replace(geometry, borders=tuple(r.borders for r in reach))
     made = t.g.conv2d_grad_input(
         value,
-        t.low.parameter(weight, kernel),
+        kernel.value(t),
         **flat.attributes(),
         groups=groups,
         size=tuple(r.size for r in reach),
@@ -279,8 +331,7 @@ def _spread_plane(
 def _spread_volume(
     t: Shapes,
     value: Value,
-    weight: Constant,
-    kernel: NDArray[Any],
+    kernel: Kernel,
     geometry: Geometry,
     size: Sequence[int],
     groups: int,
@@ -311,13 +362,12 @@ def _spread_volume(
     image = framed(t, image, ((0, block - height),), first=2)
     image = t.low.reshape(image, [batch, slices * block, width, channels * taps])
     o = channels // groups
-    inner = kernel.reshape(*kernel.shape[:4], groups, o).transpose(1, 2, 3, 4, 0, 5)
-    inner = inner.reshape(*inner.shape[:3], channels * taps)
+    inner = kernel.reshape(t, *kernel.shape[:4], groups, o).transpose(t, 1, 2, 3, 4, 0, 5)
+    inner = inner.reshape(t, *inner.shape[:3], channels * taps)
     whole = across * (slices * block - 1) + max(across, extent)
     made = _spread_plane(
         t,
         image,
-        weight,
         inner,
         replace(geometry.of(1, 2), borders=((0, 0), geometry.borders[2])),
         (whole, columns),
@@ -413,7 +463,7 @@ def sum_pool(t: Shapes, value: Value, geometry: Geometry, name: str) -> Value:
         blocks = t.low.reshape(take(t, value, kept), [shape[0], *split, shape[-1]])
         return t.low.sum(blocks, [2 * (i + 1) for i in range(geometry.rank)], False)
     ones = Constant(np.ones((*geometry.window, 1, shape[-1])), f"{name}/ones")
-    return convolve(t, value, ones, ones.data, geometry, groups=shape[-1], name=name)
+    return convolve(t, value, Kernel.of(t, ones), geometry, groups=shape[-1], name=name)
 
 
 def norm_pool(t: Shapes, value: Value, geometry: Geometry, p: int, name: str) -> Value:
