@@ -25,6 +25,7 @@ from gvm.importers import (  # noqa: F401 (they register)
     onnx_normalization,
     onnx_recurrent,
     onnx_resize,
+    onnx_scatter,
     onnx_sequences,
     onnx_windows,
 )

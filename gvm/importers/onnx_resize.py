@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gvm.graph import Value
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_nodes import HINTS, Node, Translator, handles
+from gvm.importers.parts import join, take
 from gvm.importers.resample import (
     Sampling,
     cubic,
@@ -207,14 +208,20 @@ def _of_sizes(
     return axes
 
 
-@handles("GridSample")
+@handles("GridSample", known=(1,))
 def _grid_sample(t: Translator, node: Node, x: Operand, grid: Operand) -> Tensor:
     """One matrix over all pixels, where every example reads at the same places."""
     places = must_be_constant(grid, "grid").data
     value = t.whole(x)
     shape = t.g.shape(value)
     if not (places == places[:1]).all():
-        raise Refusal("the grid must be the same for each example")
+        if shape[0] == -1:
+            raise Refusal("the grid must be the same for each example")
+        parts = [
+            _grid_sample(t, node, Tensor(take(t, value, {0: (i, i + 1, 1)})), one)
+            for i, one in enumerate(Constant(p[None], "grid") for p in places)
+        ]
+        return Tensor(join(t, [part.value for part in parts], 0))
     pixels = math.prod(shape[2:])
     probe = np.eye(pixels, dtype=np.float32).reshape(1, pixels, *shape[2:])
     (seen,) = t.evaluate(node, [Constant(probe, "image"), Constant(places[:1], "grid")])

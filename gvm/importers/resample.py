@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm.graph import Value
-from gvm.importers.lowering import Constant
+from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.parts import pick, repeat
 from gvm.importers.shapes import Shapes
 
 Reals = NDArray[np.float64]
 MOST_RUNS = 64
 """Slices that picking elements of an axis may take; beyond, it is a matrix product."""
+MOST_WEIGHTS = 2**20
+"""Elements of such a matrix; beyond, it is slices again."""
+MOST_SLICES = 4096
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,11 @@ def take_elements(t: Shapes, value: Value, axis: int, wanted: Sequence[int], nam
     if times and list(wanted) == [i // times for i in range(length * times)]:
         each = [times if i == axis else 1 for i in range(len(t.g.shape(value)))]
         return repeat(t, value, each, outer=False)
-    if runs(wanted) <= MOST_RUNS:
+    slices = runs(wanted)
+    whole = t.g.types[value].dtype != "real"
+    if slices <= MOST_RUNS or whole or len(wanted) * length > MOST_WEIGHTS:
+        if slices > MOST_SLICES:
+            raise Refusal(f"takes {len(wanted)} elements of {length} in {slices} slices; too many")
         return pick(t, value, axis, wanted)
     return resample(t, value, {axis: selection(wanted, length)}, name)
 
