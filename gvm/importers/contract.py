@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gvm.graph import Value
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.parts import take
-from gvm.importers.shapes import Operand, Shapes, Tensor
+from gvm.importers.shapes import ALONE, Merged, Operand, Shapes, Tensor
 
 Label = Hashable
 Labels = Sequence[Label]
@@ -51,9 +51,9 @@ def contract(
     """The products of operands summed over the labels that ``out`` lacks. Where one operand has 1
     element along an axis, it is repeated as in NumPy."""
     merged = {
-        labels[t.g.shape(x.value).index(-1)]: x.merged
+        labels[t.span(x)[0]]: x.merged
         for x, labels in operands
-        if isinstance(x, Tensor) and x.merged > 1
+        if isinstance(x, Tensor) and x.merged != ALONE
     }
     factors = [_factor(t, x, labels, merged) for x, labels in operands]
     wanted = _expanded(out, merged)
@@ -82,24 +82,25 @@ def contract(
     whole = tuple(sizes[s] for s in wanted)
     if tuple(shape) != whole:
         value = int(t.g.broadcast_to(value, shape=whole))
-    return Tensor(value, 1 if batch is None else merged.get(batch, 1))
+    of_batch = (m for label, m in merged.items() if batch in _expanded([label], merged))
+    return Tensor(value, next(of_batch, ALONE))
 
 
-def _expanded(labels: Labels, merged: dict[Label, int]) -> tuple[Label, ...]:
+def _expanded(labels: Labels, merged: dict[Label, Merged]) -> tuple[Label, ...]:
     """Each label of axes that are merged with the batch as one label for each of them."""
     return tuple(
         part
         for label in labels
-        for part in ([label] + [(label, i) for i in range(1, merged.get(label, 1))])
+        for part in ([label] + [(label, i) for i in range(1, merged.get(label, ALONE).count)])
     )
 
 
-def _factor(t: Shapes, x: Operand, labels: Labels, merged: dict[Label, int]) -> _Factor:
+def _factor(t: Shapes, x: Operand, labels: Labels, merged: dict[Label, Merged]) -> _Factor:
     if isinstance(x, Constant):
         shape = [
             d
             for label, d in zip(labels, x.data.shape, strict=True)
-            for d in [d] + [1] * (merged.get(label, 1) - 1)
+            for d in [d] + [1] * (merged.get(label, ALONE).count - 1)
         ]
         names = _expanded(labels, merged)
         c = x if list(x.data.shape) == shape else x.derive(x.data.reshape(shape))
@@ -111,8 +112,8 @@ def _factor(t: Shapes, x: Operand, labels: Labels, merged: dict[Label, int]) -> 
     if not isinstance(x, Tensor):
         raise Refusal("computes with the batch size")
     shape = list(t.g.shape(x.value))
-    if len(shape) - x.merged + 1 != len(labels):
-        raise Refusal(f"names {len(labels)} axes of {len(shape) - x.merged + 1}")
+    if len(shape) - x.merged.count + 1 != len(labels):
+        raise Refusal(f"names {len(labels)} axes of {len(shape) - x.merged.count + 1}")
     names = _expanded(labels, merged)
     if len(names) != len(shape):
         raise Refusal("the batch is merged with another axis in one operand only")
