@@ -366,9 +366,10 @@ class _Quantizer:
     def _keeping(self, node: Node, operator: type[Operator], attributes: dict[str, Any]) -> None:
         """An operator that keeps a type runs once for every element type its consumers want."""
         kept = node.inputs[operator.keeps]
-        if kept in self.exact and self.g.types[self.exact[kept]].partial:
-            (made,) = self.g.node(node.op, [self.exact[kept]], attributes, node.name)
-            self.exact[node.outputs[0]] = made
+        exact = self.exact.get(kept)
+        whole = self.real.types[kept].dtype == "i64" and len(node.inputs) == 1
+        if exact is not None and (whole or self.g.types[exact].partial):
+            (self.exact[node.outputs[0]],) = self.g.node(node.op, [exact], attributes, node.name)
             return
         accepts = operator.input_spec(operator.keeps).accepts
         wanted = (
