@@ -166,6 +166,12 @@ def run(
     inputs: InputsPath,
     output: Output,
     integers: Annotated[bool, typer.Option("--integers", help="Write exact integers.")] = False,
+    timed: Annotated[
+        bool, typer.Option("--profile", help="Time the steps, on the first batch.")
+    ] = False,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write these times as a Chrome trace (.json).")
+    ] = None,
     backend: Backend = None,
     threads: Threads = None,
     batch_size: BatchSize = None,
@@ -188,6 +194,14 @@ def run(
         raise GvmError(f"{model}: run writes models with one output, received {len(y)}")
     with replacing(output) as file:
         np.save(file, y, allow_pickle=False)
+    if timed or trace is not None:
+        from gvm.profile import profile
+
+        found = profile(loaded, read_array(inputs), **options)
+        if trace is not None:
+            found.save_trace(trace)
+        table(found.rows())
+        report({"batch": found.batch, "milliseconds": round(1e3 * found.seconds, 3)})
 
 
 @app.command()

@@ -245,6 +245,28 @@ int gvm_session_get_clamps(const gvm_session* session, int function, int64_t* co
   });
 }
 
+int gvm_session_set_profile(gvm_session* session, int on, gvm_error* error) {
+  return guarded(error, [&](Error* e) {
+    if (require(session != nullptr, "session must be given", e)) {
+      session->session->set_profile(on != 0);
+    }
+  });
+}
+
+int64_t gvm_session_get_profile(const gvm_session* session, gvm_step_time* steps, size_t count) {
+  if (session == nullptr || (steps == nullptr && count != 0)) return GVM_BAD_CALL;
+  const std::vector<gvm::StepTime>& times = session->session->times();
+  for (size_t i = 0; i < std::min(count, times.size()); ++i) {
+    const gvm::StepTime& t = times[i];
+    steps[i] = {static_cast<int32_t>(t.function),
+                {t.nodes[0], t.nodes[1], t.nodes[2], t.nodes[3]},
+                t.begin,
+                t.end,
+                {t.routes.narrow, t.routes.wide, t.routes.split, t.routes.few_rows}};
+  }
+  return static_cast<int64_t>(times.size());
+}
+
 int64_t gvm_session_plan(gvm_session* session, int function, uint64_t batch, char* text,
                          size_t size) {
   if (session == nullptr || function < 0 || function >= gvm::kFunctions || batch < 1)

@@ -275,6 +275,29 @@ class Session {
     return counts;
   }
 
+  void set_profile(bool on) {
+    gvm_error error;
+    check(locked([&] { return gvm_session_set_profile(session_, on ? 1 : 0, &error); }), error);
+  }
+
+  py::list profile() const {
+    std::vector<gvm_step_time> steps;
+    locked([&] {
+      steps.resize(static_cast<size_t>(gvm_session_get_profile(session_, nullptr, 0)));
+      return static_cast<int>(gvm_session_get_profile(session_, steps.data(), steps.size()) < 0);
+    });
+    py::list result;
+    for (const gvm_step_time& s : steps) {
+      py::list nodes;
+      for (int node : s.nodes) {
+        if (node >= 0) nodes.append(node);
+      }
+      result.append(py::make_tuple(s.function, nodes, s.begin, s.end,
+                                   py::make_tuple(s.tiles[0], s.tiles[1], s.tiles[2], s.tiles[3])));
+    }
+    return result;
+  }
+
   std::string plan(int function, uint64_t batch) {
     const auto write = [&](char* to, size_t size) {
       return locked([&] { return gvm_session_plan(session_, function, batch, to, size); });
@@ -447,6 +470,8 @@ PYBIND11_MODULE(_gvm, m) {
       .def("apply", &Session::apply)
       .def("step", &Session::step)
       .def("clamps", &Session::clamps)
+      .def("set_profile", &Session::set_profile)
+      .def("profile", &Session::profile)
       .def("plan", &Session::plan);
   py::class_<Shard>(m, "Shard")
       .def(py::init<Session&, const std::vector<IntegerArray>&, const std::vector<IntegerArray>&,

@@ -1,10 +1,20 @@
 #include "session.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <string>
 
 namespace gvm {
+
+namespace {
+
+int64_t now() {
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
+}
+
+}  // namespace
 
 Buffer::Buffer(uint64_t bytes)
     : storage_(bytes > 0 ? new uint8_t[bytes + kAlignment]() : nullptr),
@@ -284,7 +294,24 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
   Prepared made;
   if (!prepare(kind, step, values, batch, seed, step_number, error, &made)) return Status::ok;
   made.call.sink = sink;
+  const bool timed = profiling_ && times_.size() < kMaxTimes;
+  StepTime time = {};
+  if (timed) {
+    made.call.routes = &time.routes;
+    time.begin = now();
+  }
   const Status status = made.kernel->run(made.call);
+  if (timed) {
+    time.end = now();
+    time.function = kind;
+    const size_t first =
+        program_->functions[kind].segments[static_cast<size_t>(step.segment)].first_node;
+    int* node = time.nodes;
+    for (int i : {step.node, step.bias, step.convert, step.relu}) {
+      *node++ = i < 0 ? -1 : static_cast<int>(first) + i;
+    }
+    times_.push_back(time);
+  }
   if (status != Status::ok && error->ok()) error->fail(status, "%s: failed", made.call.op->name);
   return status;
 }
@@ -437,38 +464,6 @@ Status Session::apply(const int64_t* totals, uint64_t seed, uint64_t step, Error
   const Status status = run_apply(frame.get(), {}, seed, step, error);
   if (status == Status::ok) end_apply(std::move(frame));
   return status;
-}
-
-std::string Session::describe_plan(FunctionKind kind, int64_t batch) {
-  const Function& f = program_->functions[kind];
-  const Plan plan = make_plan(kind, batch, choose_variant(kind));
-  std::string text;
-  char line[160];
-  for (const std::vector<Step>* steps : {&plan.constant_steps, &plan.steps}) {
-    for (const Step& s : *steps) {
-      const std::vector<Node>& nodes = f.segments[static_cast<size_t>(s.segment)].nodes;
-      text += steps == &plan.constant_steps ? "constant" : "step";
-      int last = s.node;
-      for (int index : {s.node, s.bias, s.convert, s.relu}) {
-        if (index < 0) continue;
-        std::snprintf(line, sizeof line, "%s %s#%d", index == s.node ? "" : " +",
-                      nodes[static_cast<size_t>(index)].op->name, index);
-        text += line;
-        last = index;
-      }
-      const int value = nodes[static_cast<size_t>(last)].outputs[0];
-      const size_t root = static_cast<size_t>(plan.alias[static_cast<size_t>(value)]);
-      const int64_t at = plan.offsets[root] >= 0 ? plan.offsets[root] : plan.constant_offsets[root];
-      std::snprintf(line, sizeof line, " -> %%%d%s @%lld\n", value,
-                    root != static_cast<size_t>(value) ? " (shared)" : "",
-                    static_cast<long long>(at));
-      text += line;
-    }
-  }
-  std::snprintf(line, sizeof line, "arena %llu bytes, constants %llu bytes\n",
-                static_cast<unsigned long long>(plan.arena_bytes),
-                static_cast<unsigned long long>(plan.constant_bytes));
-  return text + line;
 }
 
 }  // namespace gvm

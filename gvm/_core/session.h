@@ -81,6 +81,15 @@ struct Frame {
   int64_t batch = 0;
 };
 
+// What one step of a function took, for people: a node and those fused behind it (-1: none), when,
+// in nanoseconds of a steady clock, and the tiles of its products.
+struct StepTime {
+  FunctionKind function;
+  int nodes[4];
+  int64_t begin, end;
+  RouteCounts routes;
+};
+
 // The call of one step and what it points to; stays where it is.
 struct Prepared {
   const Kernel* kernel = nullptr;
@@ -133,6 +142,14 @@ class Session {
   // failure no further one.
   Status run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Error* error);
 
+  // Times every step from here on, kMaxTimes at most, or no more; forgets what was measured.
+  static constexpr size_t kMaxTimes = size_t{1} << 20;
+  void set_profile(bool on) {
+    profiling_ = on;
+    times_.clear();
+  }
+  const std::vector<StepTime>& times() const { return times_; }
+
   const std::vector<int64_t>& clamps(FunctionKind kind) const { return clamps_[kind]; }
   std::string describe_plan(FunctionKind kind, int64_t batch);
 
@@ -176,6 +193,8 @@ class Session {
   Buffer parameters_, state_, next_parameters_, next_state_;
   std::vector<Buffer> totals_;
   uint64_t version_ = 0;
+  bool profiling_ = false;
+  std::vector<StepTime> times_;
   Variant variants_[kFunctions] = {};
   Buffer constants_[kFunctions];
   bool constants_valid_[kFunctions] = {};

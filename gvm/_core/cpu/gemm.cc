@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "cpu/panels.h"
+
 namespace gvm {
 
 namespace {
@@ -25,42 +27,6 @@ constexpr uint64_t kProofWithBias = uint64_t{1} << 60;
 
 // The most that b's sum of squares may be, given a's: floor((limit - 1) / a).
 uint64_t partner(uint64_t a, uint64_t limit) { return a == 0 ? ~uint64_t{0} : (limit - 1) / a; }
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t align(int64_t bytes) { return divide_up(bytes, 64) * 64; }
-
-struct Span {
-  int64_t first, count;
-  int64_t end() const { return first + count; }
-};
-
-// Part i of `parts` nearly equal ones of [0, total).
-Span part(int64_t total, int64_t parts, int64_t i) {
-  const int64_t first = total * i / parts;
-  return {first, total * (i + 1) / parts - first};
-}
-
-// Packed lines of one operand. `norms` holds for every panel the largest sum of squares of its
-// lines: one per block of kProofPairs, then that over all terms.
-struct Panels {
-  char* data;
-  char* norms;
-  int64_t pairs, blocks;
-  int width;
-
-  int64_t stride() const { return pairs * width * 2; }
-  int16_t* panel(int64_t i) const { return reinterpret_cast<int16_t*>(data) + i * stride(); }
-  uint64_t* norm(int64_t i) const { return reinterpret_cast<uint64_t*>(norms) + i * (blocks + 1); }
-  uint64_t total(int64_t i) const { return norm(i)[blocks]; }
-
-  int64_t data_bytes(int64_t panels) const { return align(panels * stride() * 2); }
-  int64_t norm_bytes(int64_t panels) const { return align(panels * (blocks + 1) * 8); }
-  int64_t bytes(int64_t panels) const { return data_bytes(panels) + norm_bytes(panels); }
-  void place(char* memory, int64_t panels) {
-    data = memory;
-    norms = memory + data_bytes(panels);
-  }
-};
 
 // Fills the norms of a panel, which may be narrower than the others.
 void prove(const GemmKernels& kernels, const Panels& panels, int64_t i, int width) {
@@ -104,6 +70,7 @@ class Pass {
     int32_t* tile;
     char* sums;  // int32_t or int64_t: one group of columns, for every panel of A held
     int64_t clamps;
+    RouteCounts routes;
   };
 
   void plan();
@@ -254,19 +221,33 @@ void Pass::run() {
   }
   const int64_t each = align(memory_bytes()) + 64, threads = threads_.count();
   char* const base = static_cast<char*>(scratch_.get(1, each * threads));
-  // The last line of each thread's memory counts its clamps.
-  const auto clamps = [&](int64_t thread) {
-    return reinterpret_cast<int64_t*>(base + (thread + 1) * each - 64);
+  // The last line of each thread's memory counts its clamps and tiles.
+  struct Counts {
+    int64_t clamps;
+    RouteCounts routes;
   };
-  for (int64_t thread = 0; thread < threads; ++thread) *clamps(thread) = 0;
+  static_assert(sizeof(Counts) <= 64, "a line");
+  const auto counts = [&](int64_t thread) {
+    return reinterpret_cast<Counts*>(base + (thread + 1) * each - 64);
+  };
+  for (int64_t thread = 0; thread < threads; ++thread) *counts(thread) = {};
   threads_.parallel_for(row_parts_ * column_parts_, [&](int64_t task, int thread) {
     Memory memory = place(base + thread * each);
     multiply(part(row_panels_, row_parts_, task % row_parts_),
              part(groups_, column_parts_, task / row_parts_), &memory);
-    *clamps(thread) += memory.clamps;
+    Counts& mine = *counts(thread);
+    mine.clamps += memory.clamps;
+    mine.routes.narrow += memory.routes.narrow;
+    mine.routes.wide += memory.routes.wide;
+    mine.routes.split += memory.routes.split;
   });
   for (int64_t thread = 0; thread < threads; ++thread) {
-    if (to_.clamps != nullptr) *to_.clamps += *clamps(thread);
+    const Counts& those = *counts(thread);
+    if (to_.clamps != nullptr) *to_.clamps += those.clamps;
+    if (to_.routes == nullptr) continue;
+    to_.routes->narrow += those.routes.narrow;
+    to_.routes->wide += those.routes.wide;
+    to_.routes->split += those.routes.split;
   }
 }
 
@@ -309,6 +290,7 @@ void Pass::multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_f
       for (int64_t j = 0; j < panels; ++j) {
         const int width = width_at(panel_first + j);
         const int column_count = columns_at(panel_first + j);
+        if (!wide) ++memory->routes.narrow;
         if (wide) {
           wide_tile(i, b, b_first + j, width, pairs,
                     reinterpret_cast<int64_t*>(sums) + j * kernels_.columns, columns, row_count,
@@ -355,6 +337,7 @@ void Pass::wide_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int widt
     sum(memory->high + skip, part, 8);
     sum(memory->low + skip, part, 0);
   };
+  bool split = false;
   Span open = {pairs.first, 0};
   uint64_t a_norm = 0, b_norm = 0;
   for (int64_t first = pairs.first; first < pairs.end(); first += kProofPairs) {
@@ -378,9 +361,11 @@ void Pass::wide_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int widt
       b_norm = b_block;
     } else {
       sum_split(block);
+      split = true;
     }
   }
   if (open.count != 0 || !add) sum_proved(open);
+  ++(split ? memory->routes.split : memory->routes.wide);
 }
 
 void Pass::fill_bias(char* sums, bool wide, int64_t ldc, int64_t rows, int64_t first,

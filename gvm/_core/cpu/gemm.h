@@ -61,9 +61,10 @@ struct Epilogue {
   const void* bias = nullptr;  // one per column, of bias_type i16 or i32, times 2^bias_shift
   DType bias_type = DType::i32;
   int bias_shift = 0;
-  ConvertSite convert;         // i32 and i16 only
-  IndexMap index = {1, 1, 0};  // from the element to the logical index, for stochastic rounding
-  int64_t* clamps = nullptr;   // the number of clamped elements is added; i32 and i16 only
+  ConvertSite convert;            // i32 and i16 only
+  IndexMap index = {1, 1, 0};     // from the element to the logical index, for stochastic rounding
+  RouteCounts* routes = nullptr;  // added to
+  int64_t* clamps = nullptr;      // the number of clamped elements is added; i32 and i16 only
 };
 
 // m, n, k >= 0; k <= 2^31 and the bias such that the exact sums stay within 2^62 (numerics section

@@ -106,6 +106,7 @@ bool gemm_few_rows(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scr
     }
     clamps += clamped;
   });
+  if (job.epilogue.routes != nullptr) job.epilogue.routes->few_rows += parts;
   if (job.epilogue.clamps != nullptr) *job.epilogue.clamps += clamps;
   return true;
 }

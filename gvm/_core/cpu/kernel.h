@@ -51,6 +51,14 @@ class Kept {
   virtual void* get(int64_t index, int64_t bytes, bool* fresh) = 0;
 };
 
+// Tiles of matrix products by the way they took (cpu/gemm.h); they say what a time is made of.
+struct RouteCounts {
+  int64_t narrow = 0;    // one 32-bit sum over all terms
+  int64_t wide = 0;      // 64-bit sums of 32-bit ones
+  int64_t split = 0;     // by bytes, at least in part
+  int64_t few_rows = 0;  // row by row, with nothing packed
+};
+
 // Takes the exact sums of a kernel in place of out[0].
 class Sink {
  public:
@@ -81,12 +89,13 @@ struct Call {
   Threads* threads = nullptr;
   const CpuKernels* cpu = nullptr;
   Scratch* scratch = nullptr;
-  TableCache* tables = nullptr;  // null: a node by itself, no tables are kept
-  int64_t* clamps = nullptr;     // add the number of saturated elements here
-  const Fused* fused = nullptr;  // only for kernels with `epilogue`
-  Sink* sink = nullptr;          // only for kernels with `sinks`: where the exact sums go
-  int64_t first = 0;             // only for kernels with `ranged`: see there
-  Kept* kept = nullptr;          // given where in[1] is the same until the parameters change
+  TableCache* tables = nullptr;   // null: a node by itself, no tables are kept
+  int64_t* clamps = nullptr;      // add the number of saturated elements here
+  const Fused* fused = nullptr;   // only for kernels with `epilogue`
+  Sink* sink = nullptr;           // only for kernels with `sinks`: where the exact sums go
+  int64_t first = 0;              // only for kernels with `ranged`: see there
+  RouteCounts* routes = nullptr;  // added to, where somebody asks
+  Kept* kept = nullptr;           // given where in[1] is the same until the parameters change
   Error* error = nullptr;
 
   int64_t attr(int i) const { return attributes->get(i); }

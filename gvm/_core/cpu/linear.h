@@ -13,6 +13,7 @@ inline Epilogue epilogue_of(const Call& call, int64_t column = 0) {
   to.type = out.type.dtype;
   to.data = out.data;
   to.sink = call.sink;
+  to.routes = call.routes;
   if (call.fused == nullptr) return to;
   const Fused& fused = *call.fused;
   if (fused.bias != nullptr) {

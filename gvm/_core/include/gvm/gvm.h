@@ -244,6 +244,25 @@ GVM_API int gvm_session_step(gvm_session* session, const gvm_batch* batch,
 GVM_API int gvm_session_get_clamps(const gvm_session* session, int function, int64_t* counts,
                                    size_t nodes, gvm_error* error);
 
+/* What one step took: the nodes it executes (numbers in program order; -1: none), its time in
+ * nanoseconds of a steady clock, and the tiles of matrix products by route: one 32-bit sum, 64-bit
+ * sums of those, bytes, few rows. A measurement: no result depends on it. */
+typedef struct gvm_step_time {
+  int32_t function;
+  int32_t nodes[4];
+  int64_t begin, end;
+  int64_t tiles[4];
+} gvm_step_time;
+
+/* on != 0: times every step that is executed from here on, 2^20 at most; 0: no more. Either way
+ * what was measured is forgotten. */
+GVM_API int gvm_session_set_profile(gvm_session* session, int on, gvm_error* error);
+
+/* Writes at most `count` of the steps measured, in order of execution, and returns how many there
+ * are, or a negative status. */
+GVM_API int64_t gvm_session_get_profile(const gvm_session* session, gvm_step_time* steps,
+                                        size_t count);
+
 /* The plan of a function for people: fused steps, buffers. Writes at most size bytes with the final
  * zero and returns the length it wanted, or a negative status. */
 GVM_API int64_t gvm_session_plan(gvm_session* session, int function, uint64_t batch, char* text,
