@@ -10,7 +10,8 @@ namespace gvm {
 
 namespace {
 
-constexpr int64_t kProofPairs = 128;   // the terms of one sum of squares, in pairs
+constexpr int64_t kProofPairs = 16;    // the terms of one sum of squares, in pairs
+constexpr int64_t kSplitPairs = 128;   // that are summed by bytes at once
 constexpr int64_t kBlockPairs = 512;   // of a panel that are multiplied before the next panel
 constexpr int64_t kPassTerms = 16384;  // packed at a time
 constexpr int64_t kGroupColumns = 128;
@@ -27,6 +28,16 @@ constexpr uint64_t kProofWithBias = uint64_t{1} << 60;
 
 // The most that b's sum of squares may be, given a's: floor((limit - 1) / a).
 uint64_t partner(uint64_t a, uint64_t limit) { return a == 0 ? ~uint64_t{0} : (limit - 1) / a; }
+
+// Whether a * b < 2^62.
+bool is_proved(uint64_t a, uint64_t b) {
+  if ((a | b) < uint64_t{1} << 31) return true;
+  const uint64_t low = (a & 0xffffffff) * (b & 0xffffffff), cross = (a >> 32) * (b & 0xffffffff);
+  const uint64_t other = (a & 0xffffffff) * (b >> 32) + (low >> 32);
+  const uint64_t middle = (cross & 0xffffffff) + (other & 0xffffffff);
+  const uint64_t high = (a >> 32) * (b >> 32) + (cross >> 32) + (other >> 32) + (middle >> 32);
+  return high == 0 && (middle & 0xffffffff) < uint64_t{1} << 30;
+}
 
 // Fills the norms of a panel, which may be narrower than the others.
 void prove(const GemmKernels& kernels, const Panels& panels, int64_t i, int width) {
@@ -337,33 +348,36 @@ void Pass::wide_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int widt
     sum(memory->high + skip, part, 8);
     sum(memory->low + skip, part, 0);
   };
-  bool split = false;
-  Span open = {pairs.first, 0};
+  // Blocks are joined while their sum is proved; those that are not even by themselves are split.
+  Span open = {pairs.first, 0}, large = open;
   uint64_t a_norm = 0, b_norm = 0;
+  bool split = false;
   for (int64_t first = pairs.first; first < pairs.end(); first += kProofPairs) {
-    const Span block = {first, std::min(kProofPairs, pairs.end() - first)};
+    const int64_t count = std::min(kProofPairs, pairs.end() - first);
     const uint64_t a_block = memory->a.norm(a_panel)[first / kProofPairs];
     const uint64_t b_block = b.norm(b_panel)[first / kProofPairs];
-    const bool alone = job_.route != GemmRoute::split && b_block <= partner(a_block, kProof);
-    const bool joins = alone && b_norm + b_block <= partner(a_norm + a_block, kProof);
-    if (joins) {
-      open.count += block.count;
+    const bool alone = job_.route != GemmRoute::split && is_proved(a_block, b_block);
+    const bool joins = alone && is_proved(a_norm + a_block, b_norm + b_block);
+    if (open.count != 0 && !joins) {
+      sum_proved(open);
+      open.count = 0;
+      a_norm = b_norm = 0;
+    }
+    if (large.count != 0 && (alone || large.count + count > kSplitPairs)) {
+      sum_split(large);
+      large.count = 0;
+    }
+    Span& span = alone ? open : large;
+    if (span.count == 0) span.first = first;
+    span.count += count;
+    if (alone) {
       a_norm += a_block;
       b_norm += b_block;
-      continue;
-    }
-    if (open.count != 0) sum_proved(open);
-    open = {block.end(), 0};
-    a_norm = b_norm = 0;
-    if (alone) {
-      open = block;
-      a_norm = a_block;
-      b_norm = b_block;
     } else {
-      sum_split(block);
       split = true;
     }
   }
+  if (large.count != 0) sum_split(large);
   if (open.count != 0 || !add) sum_proved(open);
   ++(split ? memory->routes.split : memory->routes.wide);
 }

@@ -2,7 +2,7 @@
 //
 // Terms are summed modulo 2^32 and proved not to have wrapped: by Cauchy-Schwarz the size of a sum
 // is at most |a| * |b|, and the sums of squares of all rows and columns are taken while packing.
-// Where the proof fails for all terms, parts of them are summed in 64 bits; where it fails for 256
+// Where the proof fails for all terms, parts of them are summed in 64 bits; where it fails for 32
 // terms, a is split into bytes, whose sums cannot wrap. The choice never changes a result.
 #pragma once
 
