@@ -351,11 +351,14 @@ def _extract(
     graph: Graph, given: Sequence[Value], outputs: Sequence[Value], roundings: Mapping[str, int]
 ) -> Function:
     number = {v: i for i, v in enumerate(given)}
-    steps = []
+    steps, following = [], len(number)
     for node in graph.reaching(outputs):
+        if node.op == "dropout":  # nothing is dropped where nothing is trained
+            number[node.outputs[0]] = number[node.inputs[0]]
+            continue
         steps.append(_step(graph, node, number, roundings))
         for v in node.outputs:
-            number[v] = len(number)
+            number[v], following = following, following + 1
     return Function(len(given), (Segment(tuple(steps)),), tuple(number[v] for v in outputs))
 
 

@@ -211,6 +211,12 @@ class Graphs:
             b = self.constant([self.rng.choice((1, d)) for d in tail], "i16")
         self.add(op, (a, b) if self.rng.randrange(2) else (b, a))
 
+    def dropped(self) -> None:
+        """A dropout, and one of the same stream."""
+        keep, stream = self.rng.choice((1, 30000, 52429, 65535)), self.rng.randrange(3)
+        for _ in range(2):
+            self.add("dropout", (self.pick("i16", "i32"),), keep=keep, stream=stream)
+
     def masked(self) -> None:
         """relu, its gradient, and the gradient through a clamp."""
         x = self.pick("i16", "i32")
@@ -327,6 +333,7 @@ MAKERS: tuple[Callable[[Graphs], None], ...] = (
     *(Graphs.image,) * 3,
     Graphs.bias,
     *(Graphs.binary,) * 2,
+    Graphs.dropped,
     Graphs.masked,
     *(Graphs.shaped,) * 2,
     Graphs.reduced,

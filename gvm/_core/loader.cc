@@ -413,6 +413,12 @@ class Loader {
                         node.op->attributes[a].name, function_name(kind),
                         number(node.attributes.get(a)));
     }
+    const bool draws = std::strcmp(node.op->name, "dropout") == 0;
+    if (draws && kind != kGrad && node.attributes.get(node.op->attribute("keep")) != 65536) {
+      return check.fail(Status::bad_attribute, "keep in %s must be 65536, received %lld",
+                        function_name(kind),
+                        number(node.attributes.get(node.op->attribute("keep"))));
+    }
     for (const Type& t : check.out) {
       if (kind == kApply && (t.batched() || t.partial)) {
         return check.fail(Status::bad_batch, "apply knows no batch");

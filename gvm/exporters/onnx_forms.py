@@ -56,6 +56,11 @@ def _convert(e: Emitter, a: Attributes, x: Value) -> Value:
     return Value(x.type, names=dict(x.names))
 
 
+@form("dropout")
+def _dropout(e: Emitter, a: Attributes, x: Value) -> Value:
+    return x  # inference keeps all
+
+
 # Functions
 
 

@@ -57,7 +57,7 @@ def googlenet(
         for i, filters in enumerate(modules):
             name = f"inception_{stage + 3}{'abcde'[i]}"
             x = _inception(net, x, tuple(scaled(f) for f in filters), name)
-    logits = net.dense(net.mean_of_pixels(x), classes, "logits", last=True)
+    logits = net.dense(net.drop(net.mean_of_pixels(x)), classes, "logits", last=True)
     return net.model(logits, "googlenet", **options)
 
 

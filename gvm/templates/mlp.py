@@ -26,7 +26,7 @@ def mlp(
     sizes = [*widths, *([] if classes is None else [classes])]
     if len(sizes) < 2:
         raise GvmError(f"widths: those of inputs and classes are needed, received {tuple(sizes)}")
-    net = Network(sizes[:1], activation, options.get("seed", 0))
+    net = Network(sizes[:1], activation, options.get("seed", 0), options.get("dropout", 0.0))
     x = net.input
     for i, units in enumerate(sizes[1:], 1):
         x = net.dense(x, units, f"dense_{i}", last=i == len(sizes) - 1)

@@ -36,6 +36,9 @@ class Options(TypedDict, total=False):
     drawn: then inputs beyond are clamped."""
     labels: Array | None
     """Of the calibration inputs; drawn unless given."""
+    dropout: float
+    """Share of elements that training drops behind every hidden dense layer and before the last;
+    0 unless given."""
     formats: str | Formats | None
     max_batch: int
     progress: bool | None
@@ -44,7 +47,11 @@ class Options(TypedDict, total=False):
 class Network:
     """A classifier under construction. Parameter n, in the order of making, draws from site n."""
 
-    def __init__(self, shape: Sequence[int], activation: str, seed: int = 0) -> None:
+    def __init__(
+        self, shape: Sequence[int], activation: str, seed: int = 0, dropout: float = 0.0
+    ) -> None:
+        if not 0 <= dropout < 1:
+            raise GvmError(f"dropout must be in [0, 1), received {dropout}")
         if activation != "relu" and activation not in BY_NAME:
             names = ", ".join(sorted({"relu", *BY_NAME}))
             raise GvmError(f"activation must be one of {names}, received {activation!r}")
@@ -57,6 +64,8 @@ class Network:
         self.input = self.g.input("input", (-1, *shape))
         self._activation = activation
         self._seed = seed
+        self._keep = max(1, round((1 - dropout) * 65536))
+        self._streams = 0
 
     def weight(
         self,
@@ -99,7 +108,14 @@ class Network:
         else:
             weight = self.weight(f"{name}/kernel", (fan_in, units), Fraction(fan_in))
         y = self.g.bias_add(self.g.matmul(x, weight), self.zeros(f"{name}/bias", units), name=name)
-        return int(y) if last else self.activate(int(y))
+        return int(y) if last else self.drop(self.activate(int(y)))
+
+    def drop(self, x: Value) -> Value:
+        """Dropout, where there is any; each layer has draws of its own."""
+        if self._keep == 65536:
+            return x
+        self._streams += 1
+        return int(self.g.dropout(x, keep=self._keep, stream=self._streams - 1))
 
     def convolution(
         self,
@@ -177,7 +193,7 @@ def image_network(shape: Sequence[int], activation: str, classes: int, options: 
     if len(shape) != 3:
         raise GvmError(f"input_shape must be (height, width, channels), received {tuple(shape)}")
     _check("classes", classes)
-    return Network(shape, activation, options.get("seed", 0))
+    return Network(shape, activation, options.get("seed", 0), options.get("dropout", 0.0))
 
 
 def _seen(size: int, kernel: int, stride: int) -> Fraction:

@@ -59,7 +59,7 @@ def resnet(
             stride = 2 if stage > 0 and block == 0 else 1
             name = f"stage_{stage + 1}/block_{block + 1}"
             x = _block(net, x, first << stage, stride, bottleneck, sum(stages), name)
-    logits = net.dense(net.mean_of_pixels(x), classes, "logits", last=True)
+    logits = net.dense(net.drop(net.mean_of_pixels(x)), classes, "logits", last=True)
     return net.model(logits, f"resnet{depth}", **options)
 
 

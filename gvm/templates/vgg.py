@@ -34,7 +34,7 @@ def vgg(
     doubled in each of the next three. ``hidden``: units of the dense layers before the last, (4096,
     4096) in the original. ``options``: :class:`gvm.templates.Options`.
 
-    Source: Simonyan and Zisserman, ICLR 2015. Without dropout.
+    Source: Simonyan and Zisserman, ICLR 2015, where dropout is 0.5.
     """
     if depth not in STAGES:
         raise GvmError(f"depth must be one of {', '.join(map(str, STAGES))}, received {depth}")
