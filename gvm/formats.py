@@ -131,6 +131,7 @@ class Chooser:
         self._used: set[str] = set()
         self._asked: set[str] = set()
         """Names whose format was asked for: those that an override may have."""
+        self._limits = self._find_limits()
         self._logits = self._roots_read_by("softmax", "sigmoid_cross_entropy")
         errors = self._roots_read_by("mean_squared_error")
         self._errors = dict.fromkeys(errors, max((self._range(v) for v in errors), default=0.0))
@@ -147,13 +148,22 @@ class Chooser:
         """Fraction bits of a value as i16; of a whole number or a truth value those it has."""
         if self.graph.types[v].dtype != "real":
             return self.graph.types[v].fraction_bits
+        if v in self._limits:
+            return self.i16(self._limits[v])
         return min(self._of_root(r, "i16") for r in self._roots(v))
 
     def i32(self, v: Value) -> int:
         """Fraction bits of a value as i32; of a whole number or a truth value those it has."""
         if self.graph.types[v].dtype != "real":
             return self.graph.types[v].fraction_bits
+        if v in self._limits:
+            return self.i32(self._limits[v])
         return min(self._of_root(r, "i32") for r in self._roots(v))
+
+    def is_limit(self, v: Value) -> bool:
+        """Whether a parameter only limits values, in whose format it is, clamped where it is out of
+        their reach."""
+        return v in self._limits
 
     def is_trained(self, v: Value) -> bool:
         """Whether training changes a parameter."""
@@ -207,10 +217,31 @@ class Chooser:
             operator = OPERATORS[node.op]
             kept = node.inputs if operator.same_format else (node.inputs[operator.keeps],)
             kept = tuple(x for x in kept if self.graph.types[x].dtype != "bool")
+            kept = tuple(x for x in kept if x not in self._limits)
             if not kept:
                 return (v,)
             self._found[v] = tuple(dict.fromkeys(r for x in kept for r in self._roots(x)))
         return self._found[v]
+
+    def _find_limits(self) -> dict[Value, Value]:
+        """Constants that are one operand of a minimum or maximum and nothing else, with the other
+        one: 6 of a relu6 whose values stay below 1 has no say in their format.
+
+        A limit on the far side of every value decides the result, and keeps its own.
+        """
+        found = {}
+        for node in self.graph.nodes:
+            if node.op not in ("minimum", "maximum") or node.stage != "forward":
+                continue
+            for v, other in (node.inputs, node.inputs[::-1]):
+                if v not in self.parameters or other in self.parameters or self.is_trained(v):
+                    continue
+                forward = [n for n in self._consumers[v] if n.stage == "forward"]
+                data, reach = self.parameters[v].data, self._range(other)
+                near = data >= -reach if node.op == "minimum" else data <= reach
+                if forward == [node] and near.all():
+                    found[v] = other
+        return found
 
     def _roots_read_by(self, *families: str) -> set[Value]:
         nodes = [n for n in self.graph.nodes if n.op.startswith(families)]

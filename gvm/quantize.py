@@ -234,6 +234,10 @@ class _Quantizer:
             self.narrow_bits[made] = narrow
             self.rounded[p.value] = {"i32": made}
             return
+        if self.chosen.is_limit(p.value) and "i32" in self.demand.get(p.value, []):
+            bits = self.chosen.i32(p.value)
+            self.rounded[p.value] = {"i32": self._add_parameter(p.name, p.data, "i32", bits, False)}
+            return
         narrow = self.chosen.i16(p.value)
         if not trained:
             made = self._add_parameter(p.name, p.data, "i16", narrow, False)

@@ -320,3 +320,29 @@ def test_outliers_take_the_room_above_them() -> None:
         # Where no spread is known a bit stays free.
         assert unknown == fraction_bits(ranges[product], "i16", 1, 31)
     assert found == {"even": 13, "peaked": 9}
+
+
+@pytest.mark.parametrize(("op", "limit"), [("minimum", 6.0), ("maximum", -6.0)])
+def test_a_limit_that_no_value_reaches_leaves_them_their_format(op: str, limit: float) -> None:
+    x = np.asarray([[-0.25, -0.125, 0.0, 0.1875, 0.25]])
+
+    def model(limited: bool) -> Model:
+        g = Builder()
+        v = g.unary(g.input("x", (-1, 5)), function=3)
+        if limited:
+            v = g.node(op, [v, g.parameter("limit", np.asarray([limit]), trainable=False)])[0]
+        return Model.from_graph(g.graph(predict=(v,)), x, progress=False)
+
+    free, limited = model(False), model(True)
+    assert limited.run_integers(x).fraction_bits == free.run_integers(x).fraction_bits >= 15
+    # Also of inputs that calibration has not seen.
+    assert np.array_equal(limited.run(4 * x), free.run(4 * x))
+
+
+@pytest.mark.parametrize(("op", "limit"), [("minimum", -3.0), ("maximum", 3.0)])
+def test_a_limit_beyond_every_value_is_the_result(op: str, limit: float) -> None:
+    x = np.asarray([[-0.25, 0.125]])
+    g = Builder()
+    c = g.parameter("limit", np.asarray([limit]), trainable=False)
+    graph = g.graph(predict=(g.node(op, [c, g.unary(g.input("x", (-1, 2)), function=3)])[0],))
+    assert (Model.from_graph(graph, x, progress=False).run(x) == limit).all()

@@ -136,31 +136,6 @@ def product(t: Shapes, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
     return x
 
 
-def along_last(t: Shapes, x: Value, axis: int, make: Callable[[Value], Value]) -> Value:
-    """Applies ``make``, which works over the last axis and keeps the shape, over another."""
-    rank = len(t.g.shape(x))
-    if t.g.shape(x)[axis] == -1:
-        raise Refusal("works over the batch; nearest supported form: the same over another axis")
-    order = [*(i for i in range(rank) if i != axis), axis]
-    made = make(t.low.transpose(x, order))
-    return t.low.transpose(made, [order.index(i) for i in range(rank)])
-
-
-def cumulative_sum(t: Shapes, x: Value, axis: int, exclusive: bool, reverse: bool) -> Value:
-    """The sums of the elements up to each, a product with a triangle of ones."""
-
-    def make(value: Value) -> Value:
-        size = t.g.shape(value)[-1]
-        ones = np.triu(np.ones((size, size)), 1 if exclusive else 0)
-        triangle = Constant(ones.T if reverse else ones, f"triangle_{size}")
-        if len(t.g.shape(value)) > 1:
-            return int(t.g.matmul(value, t.low.parameter(triangle)))
-        row = int(t.g.matmul(t.low.reshape(value, [1, size]), t.low.parameter(triangle)))
-        return t.low.reshape(row, [size])
-
-    return along_last(t, x, axis, make)
-
-
 def local_response(
     t: Shapes, x: Value, before: int, after: int, alpha: float, beta: float, bias: float, name: str
 ) -> Value:

@@ -217,19 +217,19 @@ class Lowering:
         return self.exact(self.g.sub(self.parameter(constant, _trim(constant.data)), x))
 
     def relu6(self, x: Value, name: str) -> Value:
-        """min(max(x, 0), 6) = 6 - max(6 - max(x, 0), 0), exactly."""
-        return self.minimum(int(self.g.relu(x)), Constant(np.asarray([6.0]), f"{name}/limit"))
+        """min(6, max(x, 0)); at 6 no gradient passes."""
+        limit = self.parameter(Constant(np.asarray([6.0]), f"{name}/limit"))
+        return int(self.g.minimum(limit, self.g.relu(x), name=name))
 
     def minimum(self, x: Value, limit: Constant) -> Value:
-        """min(x, c) = c - max(c - x, 0)."""
-        return self.subtract_from(limit, int(self.g.relu(self.subtract_from(limit, x))))
+        """min(x, c)."""
+        return int(self.g.minimum(x, self.parameter(limit, _trim(limit.data))))
 
     def maximum(self, x: Value, limit: Constant) -> Value:
-        """max(x, c) = c + max(x - c, 0)."""
+        """max(x, c)."""
         if limit.scalar() == 0.0 and not limit.trainable:
             return int(self.g.relu(x))
-        c = self.parameter(limit, _trim(limit.data))
-        return int(self.g.add(self.g.relu(self.g.sub(x, c)), c))
+        return int(self.g.maximum(x, self.parameter(limit, _trim(limit.data))))
 
     def leaky_relu(self, x: Value, slope: float, name: str) -> Value:
         """max(x, 0) + slope * min(x, 0) = slope * x + (1 - slope) * max(x, 0)."""

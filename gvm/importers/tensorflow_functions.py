@@ -10,7 +10,6 @@ from gvm.importers.arithmetic import divide, fitting, maximum, minimum, multiply
 from gvm.importers.composites import (
     EQUAL,
     NOT,
-    cumulative_sum,
     divide_or_zero,
     exponential_of_base,
     local_response,
@@ -172,5 +171,7 @@ def _least(t: Translator, op: Any, x: Operand, axis: Operand) -> Tensor:
 def _cumulative(t: Translator, op: Any, x: Operand, axis: Operand) -> Tensor:
     value = t.whole(x)
     at = integers_of(must_be_constant(axis, "axis"))[0] % len(t.g.shape(value))
-    exclusive, reverse = (bool(attribute_of(op, name)) for name in ("exclusive", "reverse"))
-    return Tensor(cumulative_sum(t, value, at, exclusive, reverse))
+    if t.g.shape(value)[at] == -1:
+        raise Refusal("works over the batch; nearest supported form: the same over another axis")
+    given = {name: int(attribute_of(op, name)) for name in ("exclusive", "reverse")}
+    return Tensor(t.g.cumsum(value, axis=at, name=op.name, **given))

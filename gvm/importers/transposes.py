@@ -20,7 +20,7 @@ from gvm.graph import Builder, Graph, Node, Parameter, Value
 __all__ = ["sink_transposes"]
 
 _ELEMENTS = ("relu", "unary", "divide")
-_PAIRS = ("add", "sub", "mul", "bias_add")
+_PAIRS = ("add", "sub", "mul", "bias_add", "maximum", "minimum")
 _PER_AXIS = {"pad": ("before", "after"), "slice": ("begin", "end", "strides")}
 
 
