@@ -15,7 +15,8 @@ from gvm.errors import ImportModelError
 from gvm.graph import evaluate_real
 from gvm.importers.lowering import same_padding
 from gvm.importers.onnx import load_onnx
-from tests.onnx_models import check, inputs_of, model, names, operators, random
+from gvm.importers.onnx_static import load_static
+from tests.onnx_models import check, inputs_of, model, names, operators, outputs_of, random
 
 VOLUMES = "float[N,4,5,6,7] x"
 IMAGES = "float[N,4,8,9] x"
@@ -245,6 +246,52 @@ def test_unpooling() -> None:
         load_onnx(model("p, y = MaxPool <kernel_shape = [2, 3]> (x)", IMAGES))
     with pytest.raises(ImportModelError, match="indices of MaxPool count across examples"):
         load_onnx(model("p, i = MaxPool <kernel_shape = [2, 3]> (x) y = Relu (i)", IMAGES))
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_positions_of_maxima(order: int) -> None:
+    """A model that states a batch of one has them as outputs, also where borders never win."""
+    for rank, inputs in ((1, "float[1,2,7] x"), (2, "float[1,2,5,6] x"), (3, "float[1,2,4,5,3] x")):
+        if order and rank != 2:
+            continue
+        given = cut(rank, pads=(1, 1, 0, 0, 1, 1), strides=(2, 1, 2), dilations=(1, 2, 1))
+        window = list((2, 2, 2)[-rank:])
+        text = f"p, i = MaxPool <kernel_shape = {window}, {given}, storage_order = {order}> (x)"
+        made = model(text, inputs, outputs=("p", "i"))
+        graph = load_onnx(made)
+        (x,) = inputs_of(graph, batch=1)
+        x = -np.abs(x)
+        pooled, positions = outputs_of(graph, [x])
+        flat = x.transpose(0, 1, *range(rank + 1, 1, -1)) if order else x
+        assert graph.types[graph.outputs["predict"][1]].dtype == "i32"
+        np.testing.assert_array_equal(flat.reshape(-1)[positions.astype(int)], pooled)
+        imported = gvm.from_onnx(made, calibration=x)
+        np.testing.assert_array_equal(imported.run(x)[1], positions)
+
+
+def test_unpooling_where_it_is_said() -> None:
+    made = model(
+        "y = MaxUnpool <kernel_shape = [2, 2], strides = [2, 2]> (x, i)",
+        "float[1,1,2,2] x, int64[1,1,2,2] i",
+    )
+    x, i = np.asarray([[[[1.0, 2], [3, 4]]]]), np.asarray([[[[5, 7], [13, 15]]]])
+    static = load_static(made, {"x": x.astype(np.float32), "i": i}, known=())
+    assert static.graph is not None
+    (y,) = outputs_of(static.graph, [x, i])
+    assert y.shape == (1, 1, 4, 4) and y[0, 0, 1::2, 1::2].tolist() == [[1, 2], [3, 4]]
+    assert y.sum() == 10
+
+
+def test_norms_keep_their_precision() -> None:
+    """A small norm beside large ones: powers are taken of what its window normalises."""
+    x = np.random.default_rng(0).normal(0, 1, (32, 2, 8, 8)).astype(np.float32)
+    x *= np.exp2(-np.arange(8, dtype=np.float32))[:, None]
+    for p in (2, 3, 4):
+        text = f"y = LpPool <kernel_shape = [1, 2], strides = [1, 2], p = {p}> (x)"
+        made = model(text, "float[N,2,8,8] x")
+        real = evaluate_real(load_onnx(made), [x])[load_onnx(made).outputs["predict"][0]]
+        y = gvm.from_onnx(made, calibration=x).run(x)
+        assert np.abs(y - real).max() < 2.0**-10
 
 
 # End to end

@@ -30,7 +30,7 @@ from gvm.importers import (  # noqa: F401 (they register)
     onnx_windows,
 )
 from gvm.importers.fold import fold_affine
-from gvm.importers.lowering import Constant
+from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.onnx_nodes import Translator, is_trained
 from gvm.importers.shapes import ALONE, Opaque, Tensor
@@ -169,7 +169,10 @@ def _finish(translator: Translator, description: str, names: Sequence[str]) -> G
     for name in names:
         result = translator.done.get(name)
         if isinstance(result, Opaque):
-            raise ImportModelError(f"{description}: output {name!r}: {result.reason}")
+            try:
+                result = result.tensor()
+            except Refusal as error:
+                raise ImportModelError(f"{description}: output {name!r}: {error}") from None
         if not isinstance(result, Tensor) or result.merged != ALONE:
             what = (
                 "merges the batch with another axis"

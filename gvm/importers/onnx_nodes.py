@@ -191,9 +191,9 @@ class Translator(Shapes):
         result: Any = POISON
         try:
             operands = [self._operand(name) for name in node.inputs]
-            for x in operands:
+            for i, x in enumerate(operands):
                 if isinstance(x, Opaque) and node.type not in (*SAME, *x.readers):
-                    raise Refusal(x.reason)
+                    operands[i] = x.tensor()
             if not any(isinstance(x, Poison) for x in operands):
                 result = self._emit(node, operands)
             elif not self._is_known(node.type):

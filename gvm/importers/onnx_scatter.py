@@ -97,7 +97,7 @@ def _by_rows(shape: tuple[int, ...], indices: Whole, batch_dims: int = 0) -> Who
     return np.asarray(np.stack(found)).reshape(*indices.shape[:-1], *shape[batch_dims + depth :])
 
 
-@handles("GatherElements", known=(1,))
+@handles("GatherElements")
 def _gather_elements(t: Translator, node: Node, x: Operand, indices: Operand) -> Tensor:
     if isinstance(indices, Tensor):
         return _chosen(t, node, x, indices)

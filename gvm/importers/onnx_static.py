@@ -21,7 +21,7 @@ from gvm.importers.lowering import Constant
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.onnx import check_finite, translator_of, without_functions
 from gvm.importers.onnx_nodes import KNOWN
-from gvm.importers.shapes import Tensor
+from gvm.importers.shapes import Opaque, Tensor
 from gvm.importers.transposes import sink_transposes
 
 __all__ = ["StaticModel", "known_inputs", "load_static"]
@@ -74,6 +74,8 @@ def load_static(
     results: list[Value] = []
     for name in wanted:
         result = t.done.get(name)
+        if isinstance(result, Opaque):
+            result = result.tensor()
         if isinstance(result, Constant):
             found.append(result.data)
         elif isinstance(result, Tensor):

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from gvm.graph import Value
-from gvm.importers.lowering import Refusal, same_padding
+from gvm.importers.arithmetic import absolute
+from gvm.importers.lowering import Constant, Refusal, same_padding
+from gvm.importers.norms import norm
 from gvm.importers.onnx_math import per_channel
 from gvm.importers.onnx_nodes import HINTS, Node, Translator, handles
+from gvm.importers.onnx_scatter import MOST_COMPARED
 from gvm.importers.shapes import Opaque, Operand, Tensor, integers_of
 from gvm.importers.windows import (
     Geometry,
     Kernel,
     average_pool,
     convolve,
+    elements,
+    framed,
     max_pool,
-    norm_pool,
-    powers,
-    root,
     spread,
+    sum_pool,
 )
 
 HINTS["ConvInteger"] = HINTS["QLinearConv"] = "nearest supported form: Conv of real values"
@@ -143,11 +148,11 @@ def _result(node: Node, size: Sequence[int], geometry: Geometry) -> tuple[list[i
 class _Maxima(Opaque):
     """Where MaxPool found its maxima: what MaxUnpool is given."""
 
-    image: Value
-    geometry: Geometry
+    image: Value = -1
+    geometry: Geometry = field(default_factory=lambda: Geometry((), (), (), ()))
 
 
-_POSITIONS = (("MaxUnpool",), "the indices of MaxPool count across examples; MaxUnpool reads them")
+_COUNTED = "the indices of MaxPool count across examples; MaxUnpool reads them"
 
 
 def _pooled(node: Node, size: Sequence[int]) -> Geometry:
@@ -170,14 +175,70 @@ def _rounded_up(size: int, extent: int, stride: int, border: tuple[int, int]) ->
 
 @handles("MaxPool")
 def _max_pool(t: Translator, node: Node, x: Operand) -> list[Tensor | Opaque]:
-    found: list[_Maxima] = []
+    found: list[tuple[Value, Geometry, Value]] = []
 
     def make(value: Value) -> Value:
         geometry = _pooled(node, _spatial(t, value))
-        found.append(_Maxima(*_POSITIONS, value, geometry))
-        return max_pool(t, value, geometry, node.name)
+        found.append((value, geometry, max_pool(t, value, geometry, node.name)))
+        return found[0][2]
 
-    return [per_channel(t, x, make), found[0]]
+    made = per_channel(t, x, make)
+    (image, geometry, most) = found[0]
+
+    def positions() -> Tensor:
+        return per_channel(t, x, lambda value: _positions(t, node, image, geometry, most))
+
+    return [made, _Maxima(("MaxUnpool",), _COUNTED, positions, image, geometry)]
+
+
+def _positions(t: Translator, node: Node, image: Value, geometry: Geometry, most: Value) -> Value:
+    """The number of the first maximum of each window among the elements of [N, C, spatial...].
+
+    It is the first element of the window that equals the maximum, looked up in what the elements
+    of a window are ahead of its first.
+    """
+    batch, *size, channels = t.g.shape(image)
+    if batch == -1 and t.stored_batch != 1:
+        raise Refusal(_COUNTED)
+    made, rank = geometry.positions(size), geometry.rank
+    steps = np.cumprod([1, *size[:0:-1]])[::-1]
+    if node.integer("storage_order", 0):
+        steps = np.cumprod([1, *size[:-1]])
+    # The first element of each window, in numbers that lie outside of the image in the border.
+    first = [
+        np.arange(n) * s - b
+        for n, s, (b, _) in zip(made, geometry.strides, geometry.borders, strict=True)
+    ]
+    taps = list(np.ndindex(*geometry.window))
+    ahead = [
+        sum(i * d * s for i, d, s in zip(tap, geometry.dilation, steps, strict=True))
+        for tap in taps
+    ]
+    inside = np.ones((*made, len(taps)), bool)
+    for n, tap in enumerate(taps):
+        for axis, (f, i, d) in enumerate(zip(first, tap, geometry.dilation, strict=True)):
+            ok = (f + i * d >= 0) & (f + i * d < size[axis])
+            inside[..., n] &= ok.reshape([-1 if a == axis else 1 for a in range(rank)])
+    seen = elements(t, image, geometry)
+    best = t.low.reshape(most, [batch, *made, channels, 1])
+    counts = Constant(inside[..., None, :].astype(np.float64), f"{node.name}/inside")
+    zero = t.low.number(0.0, f"{node.name}/zero")
+    equal = t.g.compare(seen, best, relation=0)
+    tap_of = t.g.argmax(t.g.select(equal, t.low.parameter(counts), zero), axis=rank + 2)
+    table = _whole(t, node, ahead)
+    base = sum(
+        (f * s).reshape([-1 if i == axis else 1 for i in range(rank)])
+        for axis, (f, s) in enumerate(zip(first, steps, strict=True))
+    )
+    area, count = int(np.prod(size)), 1 if batch == -1 else batch
+    outer = np.arange(count).reshape([-1] + [1] * (rank + 1)) * channels * area
+    start = _whole(t, node, outer + np.asarray(base)[None, ..., None] + np.arange(channels) * area)
+    return t.low.exact(int(t.g.add(t.g.gather(table, tap_of), start)))
+
+
+def _whole(t: Translator, node: Node, array: Any) -> Value:
+    name = t.low.unique(f"{node.name}/positions")
+    return int(t.g.parameter(name, array, "i32", 0, False))
 
 
 @handles("AveragePool")
@@ -196,19 +257,21 @@ def _average_pool(t: Translator, node: Node, x: Operand) -> Tensor:
 @handles("LpPool")
 def _norm_pool(t: Translator, node: Node, x: Operand) -> Tensor:
     def make(value: Value) -> Value:
-        geometry = _pooled(node, _spatial(t, value))
-        return norm_pool(t, value, geometry, node.integer("p", 2), node.name)
+        geometry, p = _pooled(node, _spatial(t, value)), node.integer("p", 2)
+        if p == 1:
+            return sum_pool(t, absolute(t, value), geometry, node.name)
+        return norm(t, elements(t, value, geometry), p, node.name)
 
     return per_channel(t, x, make)
 
 
-@handles("MaxUnpool")
+@handles("MaxUnpool", known=(2,))
 def _max_unpool(
     t: Translator, node: Node, x: Operand, positions: Any, shape: Operand | None = None
 ) -> Tensor:
     """Each value where its maximum was: what the gradient of MaxPool does with it."""
     if not isinstance(positions, _Maxima):
-        raise Refusal("the indices must be those of a MaxPool, which count across examples")
+        return _unpooled(t, node, x, positions, shape)
     geometry, image = positions.geometry, positions.image
     if geometry.rank > 2:
         raise Refusal("works over 3 spatial axes; nearest supported form: one or two")
@@ -243,6 +306,33 @@ def _max_unpool(
     return per_channel(t, x, make)
 
 
+def _unpooled(
+    t: Translator, node: Node, x: Operand, positions: Operand, shape: Operand | None
+) -> Tensor:
+    """Values where the numbers of elements say: in a model without a batch."""
+    value = t.whole(x)
+    given = t.g.shape(value)
+    if not isinstance(positions, Tensor) or -1 in given or not t.low.is_whole(positions.value):
+        raise Refusal("the indices must be those of a MaxPool, which count across examples")
+    own = _geometry(node, given[2:], node.integers("kernel_shape"))
+    size = [
+        (n - 1) * s + k - b - a
+        for n, s, k, (b, a) in zip(given[2:], own.strides, own.window, own.borders, strict=True)
+    ]
+    whole, count = int(np.prod([*given[:2], *size])), int(np.prod(given))
+    if whole * count > MOST_COMPARED:
+        raise Refusal(f"compares {count} indices with {whole} numbers each; too many")
+    numbers = t.low.reshape(t.low.wide(positions.value), [count, 1])
+    places = _whole(t, node, np.arange(whole))
+    column = t.low.reshape(value, [count, 1])
+    wide = int(t.g.broadcast_to(column, shape=(count, whole)))
+    kept = t.g.mask(t.g.compare(numbers, places, relation=0), wide)
+    made = t.low.reshape(int(t.g.reduce_sum(kept, axes=(0,))), [*given[:2], *size])
+    wanted = size if shape is None else integers_of(shape)[2:]
+    after = tuple((0, w - d) for w, d in zip(wanted, size, strict=True))
+    return Tensor(framed(t, made, after, first=2))
+
+
 def _globally(make: Callable[[Translator, Node, Value, range], Value]) -> Callable[..., Tensor]:
     def handle(t: Translator, node: Node, x: Operand) -> Tensor:
         value = t.whole(x)
@@ -252,8 +342,10 @@ def _globally(make: Callable[[Translator, Node, Value, range], Value]) -> Callab
 
 
 def _global_norm(t: Translator, node: Node, value: Value, axes: range) -> Value:
-    p = node.integer("p", 2)
-    return root(t, t.low.sum(powers(t, value, p), axes, True), p, node.name)
+    outer, size = t.g.shape(value)[:2], t.g.shape(value)[2:]
+    flat = t.low.reshape(value, [*outer, int(np.prod(size))])
+    made = norm(t, flat, node.integer("p", 2), node.name)
+    return t.low.reshape(made, [*outer, *[1] * len(size)])
 
 
 handles("GlobalAveragePool")(_globally(lambda t, node, v, axes: t.low.mean(v, axes, True)))

@@ -7,7 +7,7 @@ of shapes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,10 +69,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Opaque:
-    """A result that some operators only can read, and what to say of it elsewhere."""
+    """A result that some operators read in a form of their own; for the others it is made on
+    demand, or cannot be, for a reason."""
 
     readers: tuple[str, ...]
     reason: str
+    make: Callable[[], Tensor] | None = None
+
+    def tensor(self) -> Tensor:
+        if self.make is None:
+            raise Refusal(self.reason)
+        return self.make()
 
 
 @dataclass(frozen=True)

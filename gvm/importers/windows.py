@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm.graph import Value
-from gvm.importers.arithmetic import absolute
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.parts import join, take
 from gvm.importers.shapes import Operand, Shapes
@@ -466,30 +465,17 @@ def sum_pool(t: Shapes, value: Value, geometry: Geometry, name: str) -> Value:
     return convolve(t, value, Kernel.of(t, ones), geometry, groups=shape[-1], name=name)
 
 
-def norm_pool(t: Shapes, value: Value, geometry: Geometry, p: int, name: str) -> Value:
-    """The p-norm of each window of [B, spatial..., C]."""
-    return root(t, sum_pool(t, powers(t, value, p), geometry, name), p, name)
-
-
-def powers(t: Shapes, x: Value, p: int) -> Value:
-    """|x| to the power of a whole number."""
-    if p < 1:
-        raise Refusal(f"p must be at least 1, received {p}")
-    square = int(t.g.mul(x, x)) if p > 1 else x
-    made = absolute(t, x) if p % 2 else square
-    for _ in range((p - 1) // 2):
-        made = int(t.g.mul(made, square))
-    return made
-
-
-def root(t: Shapes, x: Value, p: int, name: str) -> Value:
-    """The p-th root of x >= 0: square roots, and for the odd part of p a logarithm."""
-    while p % 2 == 0:
-        x, p = t.low.unary("sqrt", x), p // 2
-    if p == 1:
-        return x
-    one, zero = t.low.number(1.0, f"{name}/one"), t.low.number(0.0, f"{name}/zero")
-    none = int(t.g.compare(x, zero, relation=0))
-    power = t.low.unary("log", int(t.g.select(none, one, x)))
-    made = t.low.unary("exp", t.low.scale(power, Constant(np.asarray([1 / p]), f"{name}/root")))
-    return int(t.g.mask(none, made, value=0))
+def elements(t: Shapes, value: Value, geometry: Geometry) -> Value:
+    """What each window of [B, spatial..., C] sees, on a last axis of its own; zeros in borders."""
+    batch, *size, channels = t.g.shape(value)
+    made = geometry.positions(size)
+    padded = framed(t, value, geometry.borders)
+    parts = []
+    for tap in np.ndindex(*geometry.window):
+        ahead = [i * d for i, d in zip(tap, geometry.dilation, strict=True)]
+        spans = {
+            i + 1: (a, a + (n - 1) * s + 1, s)
+            for i, (a, n, s) in enumerate(zip(ahead, made, geometry.strides, strict=True))
+        }
+        parts.append(t.low.reshape(take(t, padded, spans), [batch, *made, channels, 1]))
+    return join(t, parts, geometry.rank + 2)
