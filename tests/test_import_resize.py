@@ -152,4 +152,18 @@ def test_resizing_in_tensorflow() -> None:
     models.check(call, tolerance=1e-4)
 
 
+def test_blocks_of_space_in_the_batch() -> None:
+    models: Any = pytest.importorskip("tests.tensorflow_models")
+    tf = models.tf
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 5, 6, 4), tf.float32)])
+    def call(x: Any) -> Any:
+        wide = tf.space_to_batch(x, [2, 3], [[1, 0], [0, 0]])
+        made = tf.batch_to_space(tf.nn.relu(wide) * 2.0 + 1.0, [2, 3], [[0, 1], [1, 2]])
+        row = tf.space_to_batch(x, [5], [[0, 0]])
+        return made, tf.batch_to_space(tf.tanh(row), [5], [[0, 0]])
+
+    models.check(call)
+
+
 SIZES = ((12, 16), (9, 5), (1, 1), (3, 20))

@@ -1,7 +1,8 @@
-"""TensorFlow's resizing, and its exchange of channels with space."""
+"""TensorFlow's resizing, and its exchange of channels and of the batch with space."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from gvm.importers.lowering import Refusal
 from gvm.importers.resample import Sampling, cubic, resample, take_elements, triangle
-from gvm.importers.shapes import Operand, Tensor, integers_of
+from gvm.importers.shapes import Merged, Operand, Tensor, integers_of
 from gvm.importers.tensorflow_nodes import Translator, attribute_of, handles, layout_of
+from gvm.importers.windows import framed
 
 Reals = NDArray[np.float64]
 _CUBIC_STEPS = 1024
@@ -107,3 +109,44 @@ def _space_to_depth(t: Translator, value: int, block: int) -> int:
     split = t.low.reshape(value, [n, h // block, block, w // block, block, c])
     turned = t.low.transpose(split, (0, 1, 3, 2, 4, 5))
     return t.low.reshape(turned, [n, h // block, w // block, c * block**2])
+
+
+# The batch and space: blocks stand in front of the batch, merged with it
+
+
+@handles("SpaceToBatchND")
+def _space_to_batch(t: Translator, op: Any, x: Operand, block: Operand, pads: Operand) -> Tensor:
+    blocks = integers_of(block)
+    given = integers_of(pads)
+    rank = len(blocks)
+    borders = tuple(zip(given[::2], given[1::2], strict=True))
+    value = framed(t, t.whole(x), borders)
+    batch, *size = t.g.shape(value)
+    if batch != -1 or any(d % b for d, b in zip(size[:rank], blocks, strict=True)):
+        raise Refusal(f"blocks of {blocks} do not divide {size[:rank]}")
+    inner = [d for n, b in zip(size[:rank], blocks, strict=True) for d in (n // b, b)]
+    split = t.low.reshape(value, [-1, *inner, *size[rank:]])
+    within, between = range(2, 2 * rank + 1, 2), range(1, 2 * rank, 2)
+    rest = range(2 * rank + 1, len(t.g.shape(split)))
+    turned = t.low.transpose(split, (*within, 0, *between, *rest))
+    made = t.low.reshape(turned, [math.prod(blocks), -1, *inner[::2], *size[rank:]])
+    return Tensor(made, Merged(1, 2))
+
+
+@handles("BatchToSpaceND")
+def _batch_to_space(t: Translator, op: Any, x: Operand, block: Operand, crops: Operand) -> Tensor:
+    blocks = integers_of(block)
+    given = integers_of(crops)
+    rank = len(blocks)
+    if not isinstance(x, Tensor) or x.merged != Merged(1, 2):
+        raise Refusal("makes space of examples; nearest supported form: after SpaceToBatchND")
+    count, _, *size = t.g.shape(x.value)
+    if count != math.prod(blocks):
+        raise Refusal(f"makes blocks of {blocks} of {count} in front of the batch")
+    split = t.low.reshape(x.value, [*blocks, -1, *size])
+    order = [d for i in range(rank) for d in (rank + 1 + i, i)]
+    turned = t.low.transpose(split, (rank, *order, *range(2 * rank + 1, rank + 1 + len(size))))
+    whole = [n * b for n, b in zip(size[:rank], blocks, strict=True)]
+    made = t.low.reshape(turned, [-1, *whole, *size[rank:]])
+    borders = tuple((-b, -a) for b, a in zip(given[::2], given[1::2], strict=True))
+    return Tensor(framed(t, made, borders))

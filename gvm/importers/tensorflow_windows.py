@@ -18,7 +18,6 @@ from gvm.importers.shapes import (
 )
 from gvm.importers.tensorflow_nodes import (
     HANDLERS,
-    HINTS,
     PATTERNS,
     POSITIVE,
     Plan,
@@ -266,4 +265,3 @@ def _dilated(t: Translator, op: Any) -> Plan | None:
 
 
 PATTERNS["BatchToSpaceND"] = _dilated
-HINTS["BatchToSpaceND"] = HINTS["SpaceToBatchND"] = "nearest supported form: Conv2D with dilations"
