@@ -55,9 +55,10 @@ void binary(const Call& call, const F& f, const A* a, const B* b) {
 
 constexpr int64_t kExactHeld = 1024;  // results between function and convert
 
-// The same with the convert and relu of call.fused behind it; Exact is i32 or i64.
-template <typename Exact, typename F, typename A, typename B>
-void binary_converted(const Call& call, const F& f, const A* a, const B* b) {
+// The same with the convert and relu of call.fused behind it; Exact is i32 or i64. row(a, step_a,
+// b, step_b, n, out) makes n results.
+template <typename Exact, typename Row, typename A, typename B>
+void rows_converted(const Call& call, const Row& row, const A* a, const B* b) {
   const Tensor& out = call.out[0];
   const Epilogue to = epilogue_of(call);
   const Nest<2> nest = binary_nest(call);
@@ -78,8 +79,8 @@ void binary_converted(const Call& call, const F& f, const A* a, const B* b) {
       const int64_t step_a = nest.inner_stride(0), step_b = nest.inner_stride(1);
       for (int64_t done = 0; done < length;) {
         const int64_t n = std::min(length - done, kExactHeld - count);
-        binary_row(f, a + offsets[0] + done * step_a, step_a, b + offsets[1] + done * step_b,
-                   step_b, held + count, n);
+        row(a + offsets[0] + done * step_a, step_a, b + offsets[1] + done * step_b, step_b, n,
+            held + count);
         done += n;
         count += n;
         if (count == kExactHeld) flush();
@@ -89,6 +90,16 @@ void binary_converted(const Call& call, const F& f, const A* a, const B* b) {
     clamps += clamped;
   });
   *call.clamps += clamps;
+}
+
+template <typename Exact, typename F, typename A, typename B>
+void binary_converted(const Call& call, const F& f, const A* a, const B* b) {
+  rows_converted<Exact>(
+      call,
+      [&](const A* x, int64_t step_x, const B* y, int64_t step_y, int64_t n, Exact* out) {
+        binary_row(f, x, step_x, y, step_y, out, n);
+      },
+      a, b);
 }
 
 // a * 2^shift_a + sign * b * 2^shift_b at F = max(Fa, Fb); the loader has proved that it fits.
@@ -102,17 +113,6 @@ struct ShiftedSum {
   }
 };
 
-// The same of 16-bit operands, shifted by at most 14 places each.
-struct NarrowShiftedSum {
-  int shift_a, shift_b;
-  bool negative;
-  int32_t operator()(int32_t a, int32_t b) const {
-    const uint32_t x = static_cast<uint32_t>(a) << shift_a;
-    const uint32_t y = static_cast<uint32_t>(b) << shift_b;
-    return static_cast<int32_t>(negative ? x - y : x + y);
-  }
-};
-
 inline Status run_sum(const Call& call, bool negative) {
   const Tensor &a = call.in[0], &b = call.in[1];
   const int f =
@@ -122,8 +122,13 @@ inline Status run_sum(const Call& call, bool negative) {
                           std::min(f - b.type.fraction_bits, 63), negative};
   const bool short_operands = a.type.dtype == DType::i16 && b.type.dtype == DType::i16;
   if (call.fused != nullptr && short_operands && std::max(sum.shift_a, sum.shift_b) <= 14) {
-    const NarrowShiftedSum narrow = {sum.shift_a, sum.shift_b, negative};
-    binary_converted<int32_t>(call, narrow, a.as<int16_t>(), b.as<int16_t>());
+    rows_converted<int32_t>(
+        call,
+        [&](const int16_t* x, int64_t step_x, const int16_t* y, int64_t step_y, int64_t n,
+            int32_t* out) {
+          call.cpu->rows.sum(x, step_x, sum.shift_a, y, step_y, sum.shift_b, negative, n, out);
+        },
+        a.as<int16_t>(), b.as<int16_t>());
     return Status::ok;
   }
   with_integer(a.type.dtype, [&](auto zero_a) {

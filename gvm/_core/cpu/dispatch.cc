@@ -11,15 +11,15 @@ namespace gvm {
 
 namespace {
 
-const CpuKernels kScalarKernels = {CpuLevel::scalar, kGemmScalar, kConvertScalar, kQuotientScalar,
-                                   kUpdateScalar};
+const CpuKernels kScalarKernels = {CpuLevel::scalar, kGemmScalar,   kConvertScalar,
+                                   kQuotientScalar,  kUpdateScalar, kRowsScalar};
 
 #if GVM_X86_64
 
-const CpuKernels kAvx2Kernels = {CpuLevel::avx2, kGemmAvx2, kConvertAvx2, kQuotientAvx2,
-                                 kUpdateAvx2};
-const CpuKernels kAvx512Kernels = {CpuLevel::avx512, kGemmAvx512, kConvertAvx512, kQuotientAvx512,
-                                   kUpdateAvx512};
+const CpuKernels kAvx2Kernels = {CpuLevel::avx2, kGemmAvx2,   kConvertAvx2,
+                                 kQuotientAvx2,  kUpdateAvx2, kRowsAvx2};
+const CpuKernels kAvx512Kernels = {CpuLevel::avx512, kGemmAvx512,   kConvertAvx512,
+                                   kQuotientAvx512,  kUpdateAvx512, kRowsAvx512};
 
 // XCR0: the register files that the operating system saves.
 uint64_t saved_registers() {

@@ -108,10 +108,20 @@ struct UpdateKernels {
   int64_t (*clamp)(int64_t* sums, int64_t n, void* out, int bytes);
 };
 
+// Exact functions of two rows of n numbers; a step is 0 where one number stands for all, else 1.
+struct RowKernels {
+  // a * 2^shift_a + b * 2^shift_b, or minus where negative; shifts are at most 14.
+  void (*sum)(const int16_t* a, int64_t step_a, int shift_a, const int16_t* b, int64_t step_b,
+              int shift_b, bool negative, int64_t n, int32_t* out);
+  void (*product)(const int16_t* a, int64_t step_a, const int16_t* b, int64_t step_b, int64_t n,
+                  int32_t* out);
+};
+
 extern const GemmKernels kGemmScalar, kGemmAvx2, kGemmAvx512;
 extern const ConvertKernels kConvertScalar, kConvertAvx2, kConvertAvx512;
 extern const QuotientKernels kQuotientScalar, kQuotientAvx2, kQuotientAvx512;
 extern const UpdateKernels kUpdateScalar, kUpdateAvx2, kUpdateAvx512;
+extern const RowKernels kRowsScalar, kRowsAvx2, kRowsAvx512;
 
 struct CpuKernels {
   CpuLevel level;
@@ -119,6 +129,7 @@ struct CpuKernels {
   const ConvertKernels& convert;
   const QuotientKernels& quotient;
   const UpdateKernels& update;
+  const RowKernels& rows;
 };
 
 }  // namespace gvm

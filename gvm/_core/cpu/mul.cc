@@ -4,15 +4,14 @@ namespace gvm {
 
 namespace {
 
-template <typename Exact>
 struct Product {
-  Exact operator()(Exact a, Exact b) const { return a * b; }
+  int64_t operator()(int64_t a, int64_t b) const { return a * b; }
 };
 
 Status run(const Call& call) {
   const Tensor &a = call.in[0], &b = call.in[1];
   if (call.fused != nullptr && a.type.dtype == DType::i16 && b.type.dtype == DType::i16) {
-    binary_converted<int32_t>(call, Product<int32_t>{}, a.as<int16_t>(), b.as<int16_t>());
+    rows_converted<int32_t>(call, call.cpu->rows.product, a.as<int16_t>(), b.as<int16_t>());
     return Status::ok;
   }
   with_narrow(a.type.dtype, [&](auto zero_a) {
@@ -20,9 +19,9 @@ Status run(const Call& call) {
       const auto* of_a = a.as<decltype(zero_a)>();
       const auto* of_b = b.as<decltype(zero_b)>();
       if (call.fused != nullptr) {
-        binary_converted<int64_t>(call, Product<int64_t>{}, of_a, of_b);
+        binary_converted<int64_t>(call, Product{}, of_a, of_b);
       } else {
-        binary<int64_t>(call, Product<int64_t>{}, of_a, of_b);
+        binary<int64_t>(call, Product{}, of_a, of_b);
       }
     });
   });

@@ -1,0 +1,9 @@
+// Rows of sums and products in plain C++.
+#include "cpu/kernels.h"
+#include "cpu/rows.inc"
+
+namespace gvm {
+
+const RowKernels kRowsScalar = {sum, product};
+
+}  // namespace gvm
