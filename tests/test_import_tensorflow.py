@@ -619,3 +619,25 @@ def test_what_is_left_open_is_as_in_the_calibration(tmp_path: Path) -> None:
     y = x.reshape(4, -1)
     made = gvm.from_tensorflow(rankless.get_concrete_function(), y).run(y)
     np.testing.assert_allclose(made, 2 * y + 1, atol=1e-3)
+
+
+def test_an_old_graph_that_says_nothing_of_a_shape(tmp_path: Path) -> None:
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.add(tf.compat.v1.placeholder(tf.float32, name="x") * 2.0, 1.0, name="y")
+    stored = graph.as_graph_def()
+    for node in stored.node:
+        if node.op == "Placeholder":
+            node.attr["shape"].shape.Clear()
+    stored.versions.producer = 21  # an empty shape was an unknown one
+    (tmp_path / "old.pb").write_bytes(stored.SerializeToString())
+    x = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        gvm.from_tensorflow(tmp_path / "old.pb", x).run(x), 2 * x + 1, atol=1e-3
+    )
+
+
+def test_a_model_that_changes_a_variable_is_refused() -> None:
+    path = _shared("tf_serving_testdata", "saved_model_counter", "00000123")
+    with pytest.raises(UnsupportedModel, match="AssignAdd.* changes a variable"):
+        load_tensorflow(path)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from gvm.errors import ImportModelError
 from gvm.importers import (  # noqa: F401 (they register operators)
+    Problem,
+    UnsupportedModel,
     tensorflow_choices,
     tensorflow_control,
     tensorflow_functions,
@@ -98,14 +100,11 @@ def _close_shapes(frozen: Frozen, shapes: Sequence[Sequence[int]]) -> None:
     nodes = {node.name: node for node in frozen.graph_def.node}
     for name, shape in zip(frozen.inputs, shapes, strict=True):
         stated = nodes[_node_of(name)].attr["shape"].shape
-        known = [d.size for d in stated.dim]
-        if stated.unknown_rank or (len(known) == len(shape) and -1 in known[1:]):
-            sizes = [-1, *(new for new in shape[1:])]
-            if not stated.unknown_rank:
-                sizes[1:] = [o if o >= 0 else n for o, n in zip(known, shape, strict=True)][1:]
+        known = [d.size for d in stated.dim] or [-1] * len(shape)  # old graphs: none for unknown
+        if len(known) == len(shape) and (-1 in known[1:] or not stated.dim):
             stated.Clear()
-            for size in sizes:
-                stated.dim.add().size = int(size)
+            for axis, size in enumerate(known):
+                stated.dim.add().size = size if size >= 0 or axis == 0 else int(shape[axis])
 
 
 def _freeze(source: Any) -> Frozen:
@@ -424,6 +423,12 @@ def _operations(frozen: Frozen) -> tuple[list[Any], list[Any], dict[str, Constan
     """Inputs, outputs and constants by tensor name; nodes of constants are evaluated."""
     import tensorflow as tf
 
+    changing = [n for n in frozen.graph_def.node if n.op.startswith("Assign")]
+    if changing:
+        rule = "changes a variable, a model must be a function of its inputs alone"
+        raise UnsupportedModel(
+            frozen.description, tuple(Problem(n.name, n.op, rule) for n in changing)
+        )
     graph = tf.Graph()
     with graph.as_default():
         try:
