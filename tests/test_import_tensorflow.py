@@ -192,6 +192,35 @@ def test_batch_normalisation_spellings(fused: str, layout: str) -> None:
     assert operators(graph) == ["conv2d", "bias_add"]
 
 
+@pytest.mark.parametrize("kind", ["FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"])
+def test_batch_normalisation_of_version_1_files(kind: str, tmp_path: Path) -> None:
+    """As a SavedModel of TensorFlow 1 with variables, and as a frozen graph."""
+    v1 = tf.compat.v1
+    rng = np.random.default_rng(2)
+    data = rng.normal(size=(3, 6, 5, 2)).astype(np.float32)
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        x = v1.placeholder(tf.float32, (None, 6, 5, 2), "x")
+
+        def variable(name: str, *shape: int) -> Any:
+            return v1.get_variable(name, initializer=rng.uniform(0.5, 1, shape).astype("f"))
+
+        y = tf.nn.conv2d(x, variable("kernel", 3, 3, 2, 4), 1, "SAME")
+        names = ("scale", "offset", "mean", "variance")
+        statistics = {name: variable(name, 4) for name in names}
+        y = getattr(tf.raw_ops, kind)(x=y, **statistics, epsilon=0.01, is_training=False)[0]
+        y = tf.nn.relu(y, name="y")
+        session.run(v1.global_variables_initializer())
+        expected = session.run(y, {x: data})
+        v1.saved_model.simple_save(session, str(tmp_path / "saved"), {"x": x}, {"y": y})
+        frozen = v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), ["y"])
+        (tmp_path / "frozen.pb").write_bytes(frozen.SerializeToString())
+    for path in (tmp_path / "saved", tmp_path / "frozen.pb"):
+        made = load_tensorflow(path)
+        assert operators(made) == ["conv2d", "bias_add", "relu"]
+        assert [p.name for p in made.parameters] == ["kernel", "offset"]
+        np.testing.assert_allclose(outputs_of(made, [data])[0], expected, rtol=2e-5, atol=2e-5)
+
+
 def test_residual_and_concatenation() -> None:
     x = keras.Input((8, 8, 3), name="image")
     y = layers.Conv2D(4, 3, padding="same", activation="relu")(x)

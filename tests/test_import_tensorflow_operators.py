@@ -247,6 +247,7 @@ CASES: dict[str, Case] = {
     "Conv2DBackpropInput": (
         IMAGE,
         lambda x: nn.conv2d_transpose(x, constant(3, 3, 2, 3), [batch(x), 12, 10, 2], 2, "SAME")),
+    "ResizeBilinear": (IMAGE, lambda x: tf.image.resize(x, [9, 10])),
     "ResizeNearestNeighbor": (IMAGE, lambda x: tf.image.resize(x, [12, 10], "nearest")),
     "While": (ROW, lambda x: tf.while_loop(
         lambda i, v: i < 3, lambda i, v: (i + 1, tf.tanh(v) + x), [0, x])[1]),
@@ -290,8 +291,8 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
-def imported(names: list[str]) -> tuple[Any, Array, Any]:
-    """One function of all of them, its examples, and the graph that it becomes."""
+def traced(names: list[str]) -> tuple[Any, Any, Array]:
+    """One function of all of them, as it is and with its graph, and its examples."""
     shape, _, *kind = CASES[names[0]]
     x = examples(shape, *kind or ["normal"])
     signature = tf.TensorSpec((None, *shape), tf.as_dtype(x.dtype))
@@ -301,24 +302,48 @@ def imported(names: list[str]) -> tuple[Any, Array, Any]:
         input_signature=[signature],
         autograph=False,
     )
-    return made.get_concrete_function(), x, load_tensorflow(made)
+    return made, made.get_concrete_function(), x
 
 
 @pytest.mark.parametrize("group", groups())
 def test_operators_of(group: str) -> None:
     names = groups()[group]
-    function, x, graph = imported(names)
+    made, function, x = traced(names)
     expected = function(tf.constant(x))
-    model = Model.from_graph(graph, x, progress=False)
+    model = Model.from_graph(load_tensorflow(made), x, progress=False)
     results = model.run(x)
     wrong = []
-    for name, key, made in zip(
+    for name, key, result in zip(
         names, sorted(expected), results if len(names) > 1 else [results], strict=True
     ):
         wanted = np.asarray(expected[key])
-        assert made.shape == wanted.shape, name
+        assert result.shape == wanted.shape, name
         exact = wanted.dtype.kind in "bi"
-        off = float(np.max(np.abs(made.astype(np.float64) - wanted)))
+        off = float(np.max(np.abs(result.astype(np.float64) - wanted)))
         if off > (0.0 if exact else TOLERANCE * float(np.max(np.abs(wanted)))):
             wrong.append((name, off))
     assert wrong == []
+
+
+LISTED = """
+    Const Identity NoOp Placeholder BiasAdd Mul AddV2 MatMul Reshape Conv2D Squeeze Rsqrt
+    Softmax Sub Relu Mean DepthwiseConv2dNative Sigmoid Pad Transpose StridedSlice MaxPool Tanh
+    Max IdentityN RealDiv AvgPool Less LogicalAnd ConcatV2 Neg Split TensorListFromTensor
+    TensorListGetItem TensorListReserve TensorListStack TensorListSetItem Range While ExpandDims
+    Sqrt Relu6 StopGradient SquaredDifference Erfc Pack Maximum FusedBatchNormV3 SelectV2 Tile
+    Cast GatherV2 SpaceToBatchND BatchToSpaceND Square Sum StatefulPartitionedCall MirrorPad
+    BatchMatMulV2 Shape Fill Einsum MatrixBandPart ReverseV2 Softplus Log Equal All Assert
+    Unpack NotEqual Elu Selu Softsign Exp LogSoftmax Minimum Conv3D MaxPool3D LeakyRelu
+    Conv2DBackpropInput ResizeBilinear Pow Min DivNoNan Add PlaceholderWithDefault
+"""
+"""Operators of 32 real graphs, the most frequent first."""
+
+
+def test_every_listed_operator_is_in_a_case() -> None:
+    seen: set[str] = set()
+    for names in groups().values():
+        definition = traced(names)[1].graph.as_graph_def()
+        bodies = [f.node_def for f in definition.library.function]
+        seen |= {node.op for nodes in (definition.node, *bodies) for node in nodes}
+    kin = {"While": "StatelessWhile", "StatefulPartitionedCall": "PartitionedCall"}
+    assert [name for name in LISTED.split() if not {name, kin.get(name, name)} & seen] == []
