@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chain.adapters.cli import app as chain_app
 from gvm.cli_options import (
     Backend,
     BatchSize,
@@ -57,6 +58,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(chain_app, name="chain")
 
 
 @app.command("import")
@@ -471,7 +473,7 @@ def _message(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         package = error.name.partition(".")[0]
-        return f"the package {package!r} is needed: pip install 'gvm[tensorflow,plot]'"
+        return f"the package {package!r} is needed: pip install 'gvm[tensorflow,plot,chain]'"
     return str(error) or type(error).__name__
 
 

@@ -1,0 +1,1 @@
+"""Where the chain meets the world: sockets, files, clocks, and gvm itself."""

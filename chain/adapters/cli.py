@@ -1,0 +1,156 @@
+"""``gvm chain``: a devnet, and a look into a node's folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gvm.errors import GvmError
+
+if TYPE_CHECKING:
+    from chain.adapters.explorer import Explorer
+
+app = typer.Typer(
+    help="Train by consensus: a devnet, and a look into a node's folder.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="NODE", help="A node's folder.")]
+
+
+@app.command()
+def devnet(
+    validators: Annotated[int, typer.Option(min=4, help="Processes that order blocks.")] = 4,
+    trainers: Annotated[int, typer.Option(min=1, help="The 2nd lies, the 3rd copies.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of training.")] = 5,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-o", help="Keep the nodes' folders here.")
+    ] = None,
+    data: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="X Y", help="u8 images, labels: .npy.")
+    ] = None,
+    kill: Annotated[bool, typer.Option(help="Kill a validator and start it again.")] = True,
+    plot: Annotated[Path | None, typer.Option(help="Draw the loss: .png or .svg.")] = None,
+) -> None:
+    """Train a model by LBFT between real processes on this machine."""
+    from rich.console import Console
+
+    from chain.adapters import devnet as network
+    from chain.adapters.setup import Plan, make, read_data
+
+    check_plot(plot)
+    # A table needs its columns whole where no terminal says how wide it is.
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    arrays = read_data(*(data or (None, None)))
+    with tempfile.TemporaryDirectory(prefix="gvm-devnet-") as temporary:
+        plan = Plan(folder or Path(temporary), validators, trainers, rounds)
+        make(plan, arrays)
+        explorer = network.run(plan, console, kill)
+        console.print(network.balances(plan, explorer))
+        console.print(
+            f"{validators + trainers} stores are equal, block by block; state "
+            f"{explorer.status()['state']}"
+        )
+        if plot is not None:
+            draw(explorer, plot)
+
+
+@app.command()
+def show(
+    node: Folder,
+    plot: Annotated[Path | None, typer.Option(help="Draw the loss: .png or .svg.")] = None,
+) -> None:
+    """Where a node's chain is; every block is checked on the way."""
+    check_plot(plot)
+    explorer = opened(node)
+    report(explorer.status())
+    if plot is not None:
+        draw(explorer, plot)
+
+
+@app.command()
+def block(node: Folder, height: Annotated[int, typer.Argument(min=1)]) -> None:
+    """One block with its transactions."""
+    report(opened(node).block(height))
+
+
+@app.command()
+def account(node: Folder, name: Annotated[str, typer.Argument(help="64 hex digits.")]) -> None:
+    """One account."""
+    report(opened(node).account(parse(name)))
+
+
+@app.command()
+def job(
+    node: Folder,
+    name: Annotated[str | None, typer.Argument(help="64 hex digits; default: the first.")] = None,
+) -> None:
+    """One job with its rounds."""
+    explorer = opened(node)
+    names = [key for key, _ in explorer.state.jobs.items()]
+    if name is None and not names:
+        raise GvmError(f"{node}: holds no job")
+    report(explorer.job(names[0] if name is None else parse(name)))
+
+
+def parse(name: str) -> bytes:
+    """A 32-byte name from hex."""
+    try:
+        found = bytes.fromhex(name)
+    except ValueError:
+        found = b""
+    if len(found) != 32:
+        raise GvmError(f"a name has 64 hex digits, received {name!r}")
+    return found
+
+
+def opened(folder: Path) -> Explorer:
+    """An explorer that has applied every block of a folder."""
+    from chain.adapters.explorer import Explorer
+
+    explorer = Explorer(folder)
+    explorer.follow()
+    return explorer
+
+
+def report(values: dict[str, Any]) -> None:
+    """Prints JSON."""
+    print(json.dumps(values, indent=1))
+
+
+def check_plot(path: Path | None) -> None:
+    """Refuses what nothing can be drawn to, before anything runs."""
+    if path is not None and path.suffix not in (".png", ".svg"):
+        raise GvmError(f"{path}: must end in .png or .svg")
+
+
+def draw(explorer: Explorer, path: Path) -> None:
+    """The loss of parents and winners over the rounds of the first job."""
+    import io
+
+    from chain.adapters.explorer import losses
+    from gvm.files import write_bytes
+
+    name, _ = next(explorer.state.jobs.items())
+    points = losses(explorer.results(name))
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    for label, at in (("parent", 1), ("winner", 2)):
+        axes.plot([p[0] for p in points], [p[at] / 2**24 for p in points], marker="o", label=label)
+    axes.set_xlabel("round")
+    axes.set_ylabel("total loss on the drawn fold")
+    axes.legend()
+    out = io.BytesIO()
+    figure.savefig(out, format=path.suffix[1:], bbox_inches="tight")
+    pyplot.close(figure)
+    write_bytes(path, out.getvalue())

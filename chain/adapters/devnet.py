@@ -1,0 +1,194 @@
+"""A devnet: real processes on loopback train a model by LBFT, with liars among them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from chain import ledger
+from chain.adapters.explorer import Explorer, row
+from chain.adapters.node import key_of
+from chain.adapters.setup import GRANT, Plan, parties
+from chain.records import JobStatus
+from gvm.errors import GvmError
+
+TIMEOUT = 600
+"""Seconds after which a devnet that has not finished is given up."""
+
+
+class Process:
+    """A node's process, which may be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it; what it says goes to ``log.txt``."""
+        with open(self.folder / "log.txt", "ab") as log:
+            command = [sys.executable, "-m", "chain.adapters.node", str(self.folder)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is tidied up."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self) -> None:
+        """Asks it to end."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended by itself."""
+        return self.process is not None and self.process.poll() is not None
+
+
+@contextmanager
+def running(plan: Plan) -> Iterator[list[Process]]:
+    """All processes of a plan, stopped at the end whatever happens."""
+    found = [Process(plan.folder / f"node-{i}") for i in range(plan.validators + plan.trainers)]
+    try:
+        for process in found:
+            process.start()
+        yield found
+    finally:
+        for process in found:
+            process.stop()
+
+
+def run(plan: Plan, console: Console, kill: bool = True) -> Explorer:
+    """Runs until the job is finished; kills one validator after the first round and starts it
+    again. Returns what node 0 holds; raises :class:`gvm.GvmError` where the nodes do not end
+    equal."""
+    explorer = Explorer(plan.folder / "node-0")
+    victim, events = plan.validators - 2, list[str]()
+    with running(plan) as processes, live(console) as show:
+        begin, restart_at = time.monotonic(), 0.0
+        while not is_finished(explorer):
+            if time.monotonic() - begin > TIMEOUT:
+                raise GvmError(f"the devnet did not finish in {TIMEOUT} s; see node-*/log.txt")
+            dead = [p.folder.name for p in processes if p.has_failed and not restart_at]
+            if dead:
+                raise GvmError(f"{dead[0]} ended by itself; see {plan.folder / dead[0]}/log.txt")
+            explorer.follow()
+            rounds = decided(explorer)
+            if kill and len(rounds) >= 1 and not events:
+                processes[victim].kill()
+                events.append(f"node {victim} killed at height {explorer.state.height}")
+                restart_at = time.monotonic() + 2
+            if restart_at and time.monotonic() > restart_at:
+                processes[victim].start()
+                events.append(f"node {victim} restarted at height {explorer.state.height}")
+                restart_at = 0.0
+            show(progress(explorer, events))
+            time.sleep(0.2)
+        wait_for_all(plan, explorer.state.height)
+        explorer.follow()
+        show(progress(explorer, events))
+    compare(plan)
+    return explorer
+
+
+def is_finished(explorer: Explorer) -> bool:
+    """Whether the job is over."""
+    return all(job.status == JobStatus.FINISHED for job in explorer.state.jobs.values())
+
+
+def decided(explorer: Explorer) -> list[dict[str, Any]]:
+    """The rounds of the one job as rows."""
+    name, _ = next(explorer.state.jobs.items())
+    return [row(result) for result in explorer.results(name)]
+
+
+def wait_for_all(plan: Plan, height: int) -> None:
+    """Waits until every node has stored a height."""
+    from chain.adapters.store import Store
+
+    folders = [plan.folder / f"node-{i}" for i in range(plan.validators + plan.trainers)]
+    stores = [Store(folder, read_only=True) for folder in folders]
+    end = time.monotonic() + 30
+    while min(store.height for store in stores) < height and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def compare(plan: Plan) -> int:
+    """The height that all stores have, up to which they are equal, block by block and state by
+    state."""
+    explorers = []
+    for i in range(plan.validators + plan.trainers):
+        explorer = Explorer(plan.folder / f"node-{i}")
+        explorer.follow()
+        explorers.append(explorer)
+    height = min(len(explorer.blocks) for explorer in explorers)
+    for i, explorer in enumerate(explorers):
+        for mine, first in zip(explorer.blocks[:height], explorers[0].blocks[:height], strict=True):
+            if (mine.block, mine.root) != (first.block, first.root):
+                raise GvmError(f"node {i} differs from node 0 at height {mine.block.height}")
+    return height
+
+
+@contextmanager
+def live(console: Console) -> Iterator[Any]:
+    """A table that is drawn again and again on a terminal, and once at the end elsewhere."""
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4) as shown:
+            yield shown.update
+        return
+    last: list[Any] = []
+    yield lambda table: last.__setitem__(slice(None), [table])
+    for table in last:
+        console.print(table)
+
+
+def progress(explorer: Explorer, events: list[str]) -> Table:
+    """Rounds so far, with the open one."""
+    state = explorer.state
+    open_rounds = [found for _, found in state.rounds.items()]
+    phase = open_rounds[0].phase.name.lower() if open_rounds else "finished"
+    table = Table(title=f"height {state.height}, {phase}", caption="; ".join(events) or None)
+    names = {key_of(n).account.hex()[:12]: n for n in (f"trainer {i}" for i in range(64))}
+    heads = ("round", "outcome", "winner", "parent's loss", "loss", "fold", "verified", "confirmed")
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("outcome", "winner") else "right")
+    for line in decided(explorer):
+        table.add_row(
+            str(line["round"]),
+            line["outcome"],
+            names.get(line["trainer"], line["trainer"]),
+            *("" if line[k] is None else str(line[k]) for k in ("parent_loss", "loss")),
+            str(line["fold"]),
+            str(line["verifiers"]),
+            str(line["confirmers"]),
+        )
+    return table
+
+
+def balances(plan: Plan, explorer: Explorer) -> Table:
+    """What everybody has at the end, and what was gained or lost."""
+    table = Table(title="balances", caption=f"supply {explorer.state.supply}")
+    for head in ("account", "habit", "balance", "stake", "bond", "change"):
+        table.add_column(head, justify="left" if head in ("account", "habit") else "right")
+    for party in parties(plan):
+        found = explorer.account(key_of(party.name).account)
+        whole = found["balance"] + (found["stake"] or 0) + (found["bond"] or 0)
+        cells = ("" if found[k] is None else str(found[k]) for k in ("balance", "stake", "bond"))
+        table.add_row(party.name, party.habit, *cells, f"{whole - GRANT:+d}")
+    owner = ledger.balance(explorer.state, key_of("owner").account)
+    table.add_row("owner", "", str(owner), "", "", f"{owner - GRANT:+d}")
+    return table

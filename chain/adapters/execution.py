@@ -1,0 +1,152 @@
+"""gvm behind the callables of the chain, and what participants compute with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import gvm
+from chain import merkle
+from chain.codec import CodecError, decode, encode, encode_value
+from chain.context import Claim, Execution, Inspection, Verify
+from chain.hashes import plain
+from chain.keys import verify_signed
+from chain.records import Entry
+from gvm.facts import program_facts
+from gvm.model import Model
+
+CHUNK = 64
+"""Examples in a leaf of a trace."""
+MAX_FOLD = 1 << 14
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Labelled test data as bytes: inputs are q/256. Its root is the hash of its encoding."""
+
+    count: int
+    width: int
+    inputs: bytes
+    labels: bytes
+
+    @staticmethod
+    def of(inputs: NDArray[Any], labels: NDArray[Any]) -> Fold:
+        """From u8 arrays [count, width] and [count]."""
+        count, width = inputs.shape
+        return Fold(count, width, inputs.tobytes(), labels.astype(np.uint8).tobytes())
+
+    @property
+    def encoded(self) -> bytes:
+        """What its root names."""
+        return encode(self)
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Inputs as real values in [0, 1) and labels as class numbers."""
+        inputs = np.frombuffer(self.inputs, np.uint8).reshape(self.count, self.width)
+        return inputs / np.float64(256), np.frombuffer(self.labels, np.uint8).astype(np.int64)
+
+
+def read_fold(data: bytes) -> Fold:
+    """A fold from its bytes; raises ValueError."""
+    fold = decode(Fold, data)
+    sizes = (len(fold.inputs), len(fold.labels))
+    if not 0 < fold.count <= MAX_FOLD or sizes != (fold.count * fold.width, fold.count):
+        raise CodecError("fold: sizes do not fit")
+    return fold
+
+
+def inspect(program: bytes) -> Inspection:
+    """What gvm's core knows of a program; raises ValueError for what is none."""
+    try:
+        facts = program_facts(program)
+    except gvm.ProgramError as error:
+        raise ValueError(str(error)) from None
+    return Inspection(facts.graph_id, facts.loss_multiply_adds, facts.parameter_bytes)
+
+
+class Evaluator:
+    """Exact evaluation of one program with any parameters."""
+
+    def __init__(self, path: Path) -> None:
+        self.base = gvm.load(path)
+        self.program: bytes = self.base.bytes
+        self._known: dict[tuple[bytes, bytes], Entry] = {}
+
+    def model(self, parameters: bytes) -> Model:
+        """The program with parameters; raises :class:`gvm.GvmError` where they do not fit."""
+        return Model(self.base.program, parameters)
+
+    def evaluate(self, parameters: bytes, fold: bytes) -> Entry:
+        """The exact loss on a fold, and the root over what every example came to: the integers
+        before the loss, in chunks. Nobody knows the root who did not compute them."""
+        key = (plain(parameters), plain(fold))
+        if key not in self._known:
+            self._known[key] = self._evaluate(parameters, read_fold(fold))
+        return self._known[key]
+
+    def _evaluate(self, parameters: bytes, fold: Fold) -> Entry:
+        model, (inputs, labels) = self.model(parameters), fold.arrays
+        leaves, total, correct = [], 0, 0
+        for start in range(0, fold.count, CHUNK):
+            part = slice(start, start + CHUNK)
+            out = model.run_integers(inputs[part], threads=1, progress=False)
+            loss = model.evaluate(inputs[part], labels[part], threads=1, progress=False)
+            total, correct = total + loss.total, correct + loss.correct
+            integers = np.ascontiguousarray(out.integers).astype("<i8").tobytes()
+            leaves.append(encode_value([start, integers, loss.total]))
+        leaves.append(encode_value([total, fold.count, correct]))
+        return Entry(True, total, merkle.root(leaves))
+
+    def referee(self, claim: Claim, opening: bytes) -> bool:
+        """Whether a claim is wrong, from an opening that holds everything: program, parameters and
+        fold, each under the hash that the claim names. For models small enough to be opened
+        whole."""
+        try:
+            found = decode(Opening, opening)
+            if inspect(found.program).graph != claim.graph or found.program != self.program:
+                return False
+            if plain(found.parameters) != claim.parameters or plain(found.fold) != claim.fold:
+                return False
+            entry = self.evaluate(found.parameters, found.fold)
+        except (ValueError, gvm.GvmError):
+            return False
+        return (entry.loss, entry.trace) != (claim.loss, claim.trace)
+
+    def execution(self, verify: Verify = verify_signed) -> Execution:
+        """The callables of the chain."""
+        return Execution(inspect, self.referee, verify)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a dispute shows: all that an evaluation needs."""
+
+    program: bytes
+    parameters: bytes
+    fold: bytes
+
+
+class Remembering:
+    """A signature check that remembers what it has found valid."""
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._valid: dict[tuple[bytes, ...], None] = {}
+        self._most = most
+
+    def __call__(
+        self, public: bytes, purpose: str, chain: str, payload: bytes, signature: bytes
+    ) -> bool:
+        key = (public, purpose.encode(), chain.encode(), payload, signature)
+        if key in self._valid:
+            return True
+        if not verify_signed(public, purpose, chain, payload, signature):
+            return False
+        if len(self._valid) >= self._most:
+            self._valid.clear()
+        self._valid[key] = None
+        return True

@@ -1,0 +1,112 @@
+"""A node's disk: decided blocks and blobs in sqlite, and the write-ahead log beside it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from chain.codec import decode, encode
+from chain.genesis import Genesis
+from chain.hashes import plain
+from chain.orderer.messages import Certificate, Value
+from chain.orderer.state import Safety
+from chain.orderer.wal import frame, last_record
+from gvm.files import write_bytes
+
+MAX_LOG = 1 << 20
+"""Bytes of log after which it is begun anew with its last record."""
+
+
+class Store:
+    """A folder. What :meth:`append` and :meth:`log` were given is on the disk when they return."""
+
+    def __init__(self, folder: Path, read_only: bool = False) -> None:
+        self.folder = folder
+        path = folder / "chain.sqlite"
+        if read_only and not path.exists():
+            raise FileNotFoundError(2, "no chain is here", str(path))
+        self._base = sqlite3.connect(path)
+        self._base.execute("PRAGMA journal_mode=WAL")
+        self._base.execute("PRAGMA synchronous=FULL")
+        with self._base:
+            self._base.execute(
+                "CREATE TABLE IF NOT EXISTS blocks"
+                " (height INTEGER PRIMARY KEY, value BLOB NOT NULL, certificate BLOB NOT NULL)"
+            )
+            self._base.execute(
+                "CREATE TABLE IF NOT EXISTS blobs (name BLOB PRIMARY KEY, data BLOB NOT NULL)"
+            )
+
+    # -- blocks
+
+    @property
+    def height(self) -> int:
+        """How many blocks are stored."""
+        (count,) = self._base.execute("SELECT COALESCE(MAX(height), 0) FROM blocks").fetchone()
+        return int(count)
+
+    def append(self, height: int, value: Value, certificate: Certificate) -> None:
+        """Stores a decided block."""
+        with self._base:
+            self._base.execute(
+                "INSERT INTO blocks VALUES (?, ?, ?)",
+                (height, encode(value), encode(certificate)),
+            )
+
+    def blocks(self, start: int, most: int = -1) -> Iterator[tuple[int, Value, Certificate]]:
+        """Decided blocks by height."""
+        rows = self._base.execute(
+            "SELECT height, value, certificate FROM blocks WHERE height >= ? ORDER BY height"
+            " LIMIT ?",
+            (start, most),
+        )
+        for height, value, certificate in rows.fetchall():
+            yield height, decode(Value, value), decode(Certificate, certificate)
+
+    # -- blobs
+
+    def put(self, data: bytes) -> bytes:
+        """Stores bytes under their hash."""
+        name = plain(data)
+        with self._base:
+            self._base.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?)", (name, data))
+        return name
+
+    def get(self, name: bytes) -> bytes | None:
+        """The bytes of a hash."""
+        row = self._base.execute("SELECT data FROM blobs WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    # -- the write-ahead log
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "votes.wal"
+
+    def log(self, record: Safety) -> None:
+        """Appends a record; it is on the disk when this returns."""
+        data = frame(record)
+        if self._log.exists() and self._log.stat().st_size > MAX_LOG:
+            write_bytes(self._log, data)
+            return
+        with open(self._log, "ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def last_record(self) -> Safety | None:
+        """The last whole record. What a crash tore off behind it is cut, so that later records
+        follow a whole one."""
+        if not self._log.exists():
+            return None
+        found = last_record(self._log.read_bytes())
+        write_bytes(self._log, b"" if found is None else frame(found))
+        return found
+
+    # -- genesis
+
+    def genesis(self) -> Genesis:
+        """The genesis that lies in the folder."""
+        return decode(Genesis, (self.folder / "genesis.cbor").read_bytes())

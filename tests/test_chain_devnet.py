@@ -1,0 +1,251 @@
+"""Adapters: a node's disk, gvm as execution, agents, the command line, real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import gvm
+from chain.adapters import devnet
+from chain.adapters.agents import Service, Trainer
+from chain.adapters.execution import Evaluator, Fold, Opening, Remembering, inspect, read_fold
+from chain.adapters.explorer import Explorer
+from chain.adapters.frames import Frame
+from chain.adapters.node import key_of
+from chain.adapters.setup import Plan, first_model, make
+from chain.adapters.store import Store
+from chain.codec import CodecError, decode, encode
+from chain.context import Claim
+from chain.hashes import plain
+from chain.keys import Key
+from chain.orderer.messages import Certificate, Value
+from chain.orderer.state import Safety, Step
+from chain.records import UNAVAILABLE, ZERO, Outcome
+from tests.chain_world import BY_ACCOUNT, NODES, World, parameters_with, truth
+
+
+def images(count: int = 400) -> tuple[Any, Any]:
+    """Four easy classes: bright quarters."""
+    draw = np.random.default_rng(1)
+    labels = draw.integers(0, 4, count).astype(np.uint8)
+    found = draw.integers(0, 60, (count, 16)).astype(np.uint8)
+    for i, label in enumerate(labels):
+        found[i, 4 * label : 4 * label + 4] += 150
+    return found, labels
+
+
+@pytest.fixture(scope="module")
+def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
+    path = tmp_path_factory.mktemp("model") / "model.dmodel"
+    first_model(*images()).save(path)
+    return Evaluator(path)
+
+
+FOLD = Fold.of(*(a[:100] for a in images()))
+
+
+# --- gvm as execution --------------------------------------------------------------------------
+
+
+def test_inspect_gives_facts_of_a_program_and_refuses_others(evaluator: Evaluator) -> None:
+    found = inspect(evaluator.program)
+    model = evaluator.base
+    assert found.graph.hex() == model.graph_id
+    assert found.multiply_adds == model.cost_of("loss", 1).multiply_adds
+    assert found.parameter_bytes == len(model.parameters)
+    for damaged in (b"", evaluator.program[:-1], evaluator.program + b"\0"):
+        with pytest.raises(ValueError):
+            inspect(damaged)
+
+
+def test_evaluation_is_the_exact_loss_and_its_trace_knows_every_output(
+    evaluator: Evaluator,
+) -> None:
+    parameters = evaluator.base.parameters
+    entry = evaluator.evaluate(parameters, FOLD.encoded)
+    x, y = FOLD.arrays
+    assert entry.loss == evaluator.base.evaluate(x, y).total
+    changed = bytearray(parameters)
+    changed[2] ^= 64  # of the part that operators see
+    other = evaluator.evaluate(bytes(changed), FOLD.encoded)
+    assert other.trace != entry.trace
+
+
+def test_referee_upholds_the_truth_and_refutes_lies(evaluator: Evaluator) -> None:
+    parameters, fold = evaluator.base.parameters, FOLD.encoded
+    entry = evaluator.evaluate(parameters, fold)
+    graph = inspect(evaluator.program).graph
+    claim = Claim(graph, plain(parameters), plain(fold), entry.loss, entry.trace)
+    opening = encode(Opening(evaluator.program, parameters, fold))
+    assert not evaluator.referee(claim, opening)
+    for lie in (replace(claim, loss=entry.loss - 1), replace(claim, trace=ZERO)):
+        assert evaluator.referee(lie, opening)
+        # Nothing but the very bytes that the claim names proves anything.
+        assert not evaluator.referee(lie, b"")
+        assert not evaluator.referee(lie, opening[:-1])
+        other = Opening(evaluator.program, bytes(len(parameters)), fold)
+        assert not evaluator.referee(lie, encode(other))
+
+
+@pytest.mark.parametrize("change", [{"count": 0}, {"count": 99}, {"width": 17}, {"labels": b""}])
+def test_folds_of_wrong_sizes_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        read_fold(encode(replace(FOLD, **change)))
+
+
+def test_remembered_signatures_are_those_that_were_valid() -> None:
+    key, check = Key.derived("x"), Remembering(2)
+    for payload in (b"a", b"b", b"c", b"a"):
+        signature = key.sign("vote", "net", payload)
+        for _ in range(2):
+            assert check(key.public, "vote", "net", payload, signature)
+            assert not check(key.public, "vote", "other", payload, signature)
+            assert not check(key.public, "vote", "net", payload + b"!", signature)
+
+
+# --- the disk ----------------------------------------------------------------------------------
+
+
+def record(height: int) -> Safety:
+    return Safety(height, 0, Step.PREVOTE, 0, ZERO, 0, ZERO, (), (), ())
+
+
+def test_store_keeps_blocks_blobs_and_the_last_whole_record(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    values = [Value(bytes([i]), None) for i in range(3)]
+    for height, value in enumerate(values, 1):
+        store.append(height, value, Certificate(height, 0, value.id, ()))
+    name = store.put(b"blob")
+    assert store.last_record() is None
+    for height in (1, 2, 3):
+        store.log(record(height))
+    again = Store(tmp_path)
+    assert again.height == 3
+    assert [value for _, value, _ in again.blocks(2)] == values[1:]
+    assert [height for height, _, _ in again.blocks(1, 2)] == [1, 2]
+    assert again.get(name) == b"blob" and again.get(ZERO) is None
+    log = tmp_path / "votes.wal"
+    log.write_bytes(log.read_bytes()[:-3])
+    assert again.last_record() == record(2)
+    again.log(record(4))  # behind a whole record, not behind the torn one
+    assert Store(tmp_path).last_record() == record(4)
+    with pytest.raises(FileNotFoundError):
+        Store(tmp_path / "nowhere", read_only=True)
+
+
+def test_frames_are_records() -> None:
+    frame = Frame("order", b"x")
+    assert decode(Frame, encode(frame)) == frame
+    with pytest.raises(CodecError):
+        decode(Frame, b"\x80")
+
+
+# --- agents ------------------------------------------------------------------------------------
+
+
+def test_agents_decide_a_round_by_themselves() -> None:
+    """Trainers and nodes as agents in the test's small world; one node is lazy, one trainer lies,
+    one copies."""
+    world = World()
+    keys = [Key.derived("trainer", i) for i in range(3)]
+    goods = {keys[0].account: parameters_with(700), keys[1].account: parameters_with(650)}
+
+    def trainer(key: Key, habit: str) -> Trainer:
+        return Trainer(key, lambda parent, number: goods[key.account], truth, habit)
+
+    agents: list[Any] = [trainer(keys[0], "honest"), trainer(keys[1], "liar")]
+    agents.append(Trainer(keys[2], lambda parent, number: None, truth, "copier"))
+    agents += [Service(BY_ACCOUNT[k.account], truth, lazy=k is NODES[0]) for k in NODES]
+    for _ in range(40):
+        if world.job.done:
+            break
+        world.commit_beacon() if world.state.height == 0 else None
+        if world.round.phase.name == "BEACON" and not any(any(d.secret) for d in world.round.draws):
+            world.reveal_beacon()
+        for agent in agents:
+            for key, action in agent.plan(world.state, world.job_name, world.round):
+                world.send(key, action)
+        world.step()
+    assert world.last.outcome == Outcome.FINAL
+    assert world.last.trainer == keys[0].account
+    for key in keys[1:]:  # liar and copier lose their bonds
+        assert world.balance(key) < 1_000_000 - 500
+
+
+def test_a_verifier_waits_for_parameters_then_says_so() -> None:
+    world = World()
+    world.to_attest({Key.derived("trainer", 0): parameters_with(700)})
+    key = world.verifiers[0]
+    service = Service(key, lambda parameters, fold: None)
+    found = service.findings(world.state, world.job_name, world.round)
+    assert found == (UNAVAILABLE, UNAVAILABLE)  # three blocks are less than its patience
+    later = replace(world.round, deadline=world.state.height + 50)
+    assert service.findings(world.state, world.job_name, later) is None
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+def gvm_chain(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gvm.cli", "chain", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 4)))
+    np.save(tmp_path / "y.npy", np.zeros(4))
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "file").touch()
+    data = ("--data", str(tmp_path / "x.npy"), str(tmp_path / "y.npy"))
+    for arguments, words in (
+        (("show", str(tmp_path)), "no chain is here"),
+        (("devnet", *data), "must be u8 images"),
+        (("devnet", "--plot", "x.txt"), "must end in .png or .svg"),
+    ):
+        done = gvm_chain(*arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr and done.stderr.count("\n") == 1
+    with pytest.raises(gvm.GvmError, match="is not empty"):
+        make(Plan(full, 4, 1, 1), images())
+    with pytest.raises(gvm.GvmError, match="at least 4 validators"):
+        make(Plan(tmp_path / "few", 3, 1, 1), images())
+
+
+@pytest.mark.slow
+def test_processes_train_a_model_and_end_equal(tmp_path: Path) -> None:
+    """Four validators and a trainer as processes; `gvm chain devnet` has liars and a crash too."""
+    plan = Plan(tmp_path / "net", 4, 1, 1, block_time=0.02)
+    make(plan, images())
+    explorer = devnet.run(plan, Console(width=120, quiet=True), kill=False)
+    name, job = next(explorer.state.jobs.items())
+    (result,) = explorer.results(name)
+    honest = key_of("trainer 0").account
+    assert (result.outcome, result.trainer) == (Outcome.FINAL, honest)
+    assert result.loss < result.parent_loss and job.parameters == result.parameters
+    # What the chain decided is the model's own loss, recomputed here.
+    folders = [plan.folder / f"node-{i}" for i in range(4)]
+    found = [Store(folder).get(result.parameters) for folder in folders]
+    best = next((data for data in found if data is not None), None)
+    fold = Store(folders[0]).get(job.folds[result.fold])
+    assert best is not None and fold is not None
+    assert Evaluator(folders[0] / "model.dmodel").evaluate(best, fold).loss == result.loss
+    node = str(folders[1])
+    shown = json.loads(gvm_chain("show", node).stdout)
+    assert shown["height"] >= explorer.state.height
+    rounds = json.loads(gvm_chain("job", node).stdout)["rounds"]
+    assert [(r["round"], r["loss"]) for r in rounds] == [(0, result.loss)]
+    explorer = Explorer(folders[1])
+    explorer.follow()
+    assert explorer.account(honest)["balance"] > 10_000_000
+    assert explorer.block(1)["height"] == 1
+    with pytest.raises(gvm.GvmError, match="block must be in"):
+        explorer.block(99_999)
