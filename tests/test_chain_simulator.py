@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from chain.application import Application
@@ -15,6 +19,8 @@ from chain.simulator.dice import Dice
 from chain.simulator.faults import ZOO
 from chain.simulator.network import Network, Setting
 from tests.chain_world import EXECUTION
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("fault", [*ZOO, "twin"])
@@ -82,3 +88,17 @@ def test_dice_stay_within_bounds_and_are_the_same_again() -> None:
     assert drawn == [second.between(3, 5) for _ in range(9000)]
     assert set(drawn) == {3, 4, 5}
     assert drawn != [Dice("test", 2).between(3, 5) for _ in range(9000)]
+
+
+def test_the_document_states_the_recorded_run() -> None:
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "simulation.json").read_text())
+    text = (ROOT / "docs" / "simulation.md").read_text()
+    rows = [[int(c) for c in r] for r in re.findall(r"^" + r"\| (\d+) " * 8, text, re.M)]
+    names = ("validators", "faulty", "seeds", "heights", "events", "failed_rounds", "crashes")
+    assert rows == [[r[n] for n in (*names, "evidence")] for r in recorded["runs"]]
+    assert all(r["decided"] == r["seeds"] and not r["violations"] for r in recorded["runs"])
+    found = {row["control"]: row["seed"] for row in recorded["controls"]}
+    assert set(found) == {control.name for control in CONTROLS}
+    assert f"Each of the {len(found)} negative controls" in text
+    assert max(found.values()) == found["lock ignored"] == 37
+    assert list(found.values()).count(0) == 9
