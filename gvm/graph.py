@@ -8,6 +8,7 @@ the type ``real``: the core is asked with stand-in formats, so shape rules are w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from gvm import _core
 from gvm.operator import AttributeValue
 from gvm.ops import OPERATORS
-from gvm.types import Type
+from gvm.types import RANGE, Type
 
 Value = int
 """A value is its number in the graph."""
@@ -259,6 +260,13 @@ def evaluate_real(
     return dict(real_values(graph, given, labels, outputs))
 
 
+def _stated(type_: Type, values: NDArray[Any]) -> NDArray[Any]:
+    """Real values at the format of a type, half to even."""
+    low, high = (math.ldexp(q, -type_.fraction_bits) for q in RANGE[type_.dtype])
+    made = np.ldexp(np.rint(np.ldexp(values, type_.fraction_bits)), -type_.fraction_bits)
+    return np.asarray(np.clip(made, low, high))
+
+
 def real_values(
     graph: Graph,
     inputs: Sequence[NDArray[Any]],
@@ -286,6 +294,8 @@ def real_values(
                 if node.inputs
                 else np.float64(batch)
             )
+        if node.op == "convert" and graph.types[node.inputs[0]].dtype == "real":
+            made = _stated(graph.types[node.outputs[0]], made)
         arrays = made if isinstance(made, tuple) else (made,)
         for v, array in zip(node.outputs, arrays, strict=True):
             values[v] = np.asarray(array)

@@ -301,6 +301,8 @@ class _Quantizer:
         if stated != "real" and stated in self.rounded.get(v, {}):
             return self.rounded[v][stated]
         exact = self.exact.get(v)
+        if exact is not None and stated == "i64" and "i64" in accepts:
+            return exact
         if exact is not None and "i64" in accepts:
             # A partial sum can be read in no other form.
             partial = self.g.types[exact].partial
@@ -387,7 +389,7 @@ class _Quantizer:
                 inputs = self._same_format(node, dtype)
             else:
                 inputs = [
-                    self._read(v, dtype)
+                    (self.exact[v] if dtype == "i64" else self._read(v, dtype))
                     if i == operator.keeps
                     else self._operand(operator, i, v, node)
                     for i, v in enumerate(node.inputs)
@@ -396,6 +398,9 @@ class _Quantizer:
                 node.outputs, self.g.node(node.op, inputs, attributes, node.name), strict=True
             ):
                 kind = self.g.types[made].dtype
+                if kind == "i64":
+                    self.exact[v] = made
+                    continue
                 # Positions beside what is kept are i32, whatever that is.
                 self.rounded.setdefault(v, {})[kind if kind == "i32" else dtype] = made
 

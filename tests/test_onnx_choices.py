@@ -83,3 +83,99 @@ def test_whole_numbers_are_exact() -> None:
     assert most.tolist() == [-7, 2**31 - 1]
     assert row.tolist() == [[3, 1], [low, 2**31 - 1]]
     assert hot.tolist() == [[-5, -5, 6], [6, -5, -5]]
+
+
+def test_division_of_whole_numbers() -> None:
+    """Cut towards 0; a remainder has the sign of the divisor, or of the dividend."""
+    nodes = [
+        helper.make_node("Div", ["a", "b"], ["quotient"]),
+        helper.make_node("Mod", ["a", "b"], ["rest"]),
+        helper.make_node("Mod", ["a", "b"], ["left"], fmod=1),
+    ]
+    a = np.int64([[7, -7, 7, -7, 0, 2**31 - 1, -(2**31 - 1), 5, 2**31 - 1]])
+    b = np.int64([[2, 2, -2, -2, 3, 46341, 2**31 - 1, 2**31 - 1, 1]])
+    given = {n: (INT64, list(a.shape)) for n in ("a", "b")}
+    names = ("quotient", "rest", "left")
+    outputs = {n: (INT64, list(a.shape)) for n in names}
+    quotient, rest, left = onnx_backend.run_model(network(nodes, given, outputs), [a, b])
+    cut = np.trunc(a / b).astype(np.int64)
+    assert quotient.tolist() == cut.tolist()
+    assert rest.tolist() == np.mod(a, b).tolist()
+    assert left.tolist() == np.fmod(a, b).tolist()
+    (by_zero, _, _) = onnx_backend.run_model(network(nodes, given, outputs), [a, 0 * b])
+    most = 2**31 - 1
+    assert by_zero.tolist() == [[most if v >= 0 else -most for v in a[0].tolist()]]
+
+
+def test_whole_numbers_from_real_ones() -> None:
+    """Half to even, and next to a number on either side, also where it has many fraction bits."""
+    nodes = [
+        helper.make_node(op, ["x"], [op], **attributes)
+        for op, attributes in (
+            ("Round", {}),
+            ("Floor", {}),
+            ("Ceil", {}),
+            ("Cast", {"to": INT64}),
+        )
+    ]
+    fine = [2.0**-20, -(2.0**-20), 0.0, 2.0**-6]
+    for x in ([0.5, 1.5, -0.5, -1.5, 2.25, -2.75, 3.0, 0.0], fine):
+        given = np.float32([x])
+        shape: list[Any] = list(given.shape)
+        outputs: dict[str, tuple[int, list[Any]]] = dict.fromkeys(
+            ("Round", "Floor", "Ceil"), (FLOAT, shape)
+        )
+        model = network(nodes, {"x": (FLOAT, shape)}, {**outputs, "Cast": (INT64, shape)})
+        near, below, above, cut = onnx_backend.run_model(model, [given])
+        np.testing.assert_array_equal(near, np.rint(given))
+        np.testing.assert_array_equal(below, np.floor(given))
+        np.testing.assert_array_equal(above, np.ceil(given))
+        assert cut.tolist() == np.trunc(given).astype(int).tolist()
+
+
+def test_powers_and_products_of_whole_numbers() -> None:
+    nodes = [
+        helper.make_node("Pow", ["x", "e"], ["power"]),
+        helper.make_node("ReduceProd", ["x"], ["product"], keepdims=0),
+    ]
+    whole: tuple[int, list[Any]] = (INT64, [5])
+    model = network(nodes, {"x": whole, "e": whole}, {"power": whole, "product": (INT64, [])})
+    x, e = np.int64([3, -2, 46340, 7, -11]), np.int64([19, 31, 2, 0, 1])
+    power, product = onnx_backend.run_model(model, [x, e])
+    assert power.tolist() == [3**19, (-2) ** 31, 46340**2, 1, -11]
+    assert product == 3 * 2 * 46340 * 7 * 11
+
+
+def test_quantised_operators_are_exact() -> None:
+    """Worked by hand: products of centred bytes, scaled, rounded half to even and clamped."""
+    nodes = [
+        helper.make_node("MatMulInteger", ["a", "b", "az", "bz"], ["exact"]),
+        helper.make_node("QLinearMatMul", ["a", "s", "az", "b", "s", "bz", "ys", "yz"], ["y"]),
+        helper.make_node("QuantizeLinear", ["x", "s", "az"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "az"], ["back"]),
+    ]
+    byte, signed = TensorProto.UINT8, TensorProto.INT8
+    weights = {
+        "az": np.uint8(255),
+        "bz": np.int8(-128),
+        "s": np.float32(0.5),
+        "ys": np.float32(0.5),
+        "yz": np.uint8(128),
+    }
+    model = network(
+        nodes,
+        {"a": (byte, [1, 2]), "b": (signed, [2, 2]), "x": (FLOAT, [4])},
+        {
+            "exact": (TensorProto.INT32, [1, 2]),
+            "y": (byte, [1, 2]),
+            "q": (byte, [4]),
+            "back": (FLOAT, [4]),
+        },
+        weights,
+    )
+    a, b = np.uint8([[0, 254]]), np.int8([[127, -128], [-127, 0]])
+    exact, y, q, back = onnx_backend.run_model(model, [a, b, np.float32([0, -0.25, -0.75, -200])])
+    assert exact.tolist() == [[-255 * 255 - 1, -128]] and exact.dtype == np.int32
+    assert y.tolist() == [[0, 64]]  # -128 * 0.5 + 128
+    assert q.tolist() == [255, 255, 253, 0]  # -0.5 to 0, -1.5 to -2, -400 beyond the range
+    assert back.tolist() == [0, 0, -1, -127.5]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gvm.graph import Value
 from gvm.importers.lowering import Constant, Refusal
@@ -64,9 +66,13 @@ def subtract(t: Shapes, name: str, a: Operand, b: Operand) -> Tensor:
         return Tensor(t.low.exact(t.g.sub(left, right, name=name)), merged)
     if isinstance(a, Tensor):
         c = fitting(t, a, b)
-        return Tensor(t.low.bias(a.value, c.derive(-c.data)), a.merged)
+        return Tensor(t.low.bias(a.value, c.derive(_negative(c.data))), a.merged)
     assert isinstance(b, Tensor)
     return Tensor(t.low.subtract_from(fitting(t, b, a), b.value), b.merged)
+
+
+def _negative(data: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(-(data.astype(np.int64) if data.dtype.kind in "iu" else data))
 
 
 def multiply(t: Shapes, name: str, a: Operand, b: Operand) -> Tensor:

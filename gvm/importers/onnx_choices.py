@@ -237,7 +237,9 @@ def cast(t: Translator, node: Node, x: Operand, to: str) -> Operand:
         made = t.g.select(x.value, t.low.whole(1, "one"), t.low.whole(0, "zero"))
         return Tensor(made, x.merged)
     if kind == REAL:
-        raise Refusal(f"casts values to {to}; nearest supported form: floating point")
+        from gvm.importers.onnx_rounding import toward_zero
+
+        return Tensor(toward_zero(t, x.value), x.merged)
     return x
 
 

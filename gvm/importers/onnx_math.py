@@ -18,12 +18,12 @@ from gvm.importers.arithmetic import (
     maximum,
     minimum,
     multiply,
-    power,
     softsign,
     subtract,
 )
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_nodes import HANDLERS, Handler, Node, Translator, constant_or, handles
+from gvm.importers.onnx_powers import product
 from gvm.importers.shapes import Batch, Operand, Tensor, must_be_constant
 
 # Arithmetic
@@ -46,16 +46,6 @@ def _multiply(t: Translator, node: Node, a: Operand, b: Operand) -> Tensor:
             if x.merged == gate.merged and t.is_unary("logistic", gate.value, x.value):
                 return Tensor(t.low.unary("silu", x.value), x.merged)
     return multiply(t, node.name, a, b)
-
-
-@handles("Div")
-def _divide(t: Translator, node: Node, a: Operand, b: Operand) -> Tensor:
-    return divide(t, node.name, a, b)
-
-
-@handles("Pow")
-def _power(t: Translator, node: Node, x: Operand, exponent: Operand) -> Tensor:
-    return power(t, x, exponent)
 
 
 @handles("Sum")
@@ -290,9 +280,19 @@ def _batch_norm(t: Translator, node: Node, x: Operand, *statistics: Operand) -> 
 # Reductions
 
 
+def _truths(t: Translator, kind: str, value: Value, over: tuple[int, ...], keep: bool) -> Value:
+    """Whether any holds (the greatest) or all do (the least)."""
+    if kind not in ("ReduceMax", "ReduceMin"):
+        raise Refusal("reduces truth values; nearest supported form: ReduceMax")
+    ones, zeros = (1, 0) if kind == "ReduceMax" else (0, 1)
+    made = t.g.select(value, t.low.whole(ones), t.low.whole(zeros))
+    made = t.low.max(int(made), over, keep)
+    return int(t.g.compare(made, t.low.whole(ones), relation=0))
+
+
 @handles(
     *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"),
-    *("ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"),
+    *("ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd"),
 )
 def _reduce(t: Translator, node: Node, x: Operand, axes: Operand | None = None) -> Tensor:
     assert isinstance(x, Tensor)
@@ -303,7 +303,11 @@ def _reduce(t: Translator, node: Node, x: Operand, axes: Operand | None = None) 
     over, keep = t.axes(x, axes), node.integer("keepdims", 1) == 1
     value = x.value
     low, g = t.low, t.g
+    if g.types[value].dtype == "bool":
+        return Tensor(_truths(t, node.type, value, over, keep), x.merged)
     match node.type:
+        case "ReduceProd":
+            value = product(t, value, over, keep)
         case "ReduceSum":
             value = low.sum(value, over, keep)
         case "ReduceMean":

@@ -59,7 +59,7 @@ KNOWN: dict[str, tuple[int, ...]] = {
     "If": (0,),
     "Loop": (0, 1),
     "OneHot": (1,),
-    "Pad": (1, 3),
+    "Pad": (1, 2, 3),
     "Range": (0, 1, 2),
     "Reshape": (1,),
     "Resize": (1, 2, 3),
@@ -312,9 +312,17 @@ class Translator(Shapes):
     def _same(self, node: Node, operands: Sequence[Operand | None]) -> Any:
         if node.type == "Dropout" and len(operands) > 2 and operands[2] is not None:
             training = operands[2]
-            if not isinstance(training, Constant) or bool(training.data.any()):
-                raise Refusal("training_mode must be constant and false")
-        return operands[0]
+            if not isinstance(training, Constant):
+                raise Refusal("training_mode must be constant")
+            ratio = operands[1]
+            none = isinstance(ratio, Constant) and not ratio.data.any()
+            if bool(training.data.any()) and not none:
+                raise Refusal("training_mode must be constant and false: it draws at random")
+        x = operands[0]
+        if node.type == "Dropout" and isinstance(x, Tensor) and self.batch_axis(x.value) is None:
+            kept = np.ones(self.g.shape(x.value), bool if node.version >= 10 else np.float32)
+            return [x, Constant(kept, f"{node.name}/mask")]
+        return x
 
     def _shape(self, node: Node, x: Operand) -> Operand:
         made = self.shape_of(node.type, x)
