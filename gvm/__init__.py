@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gvm import schedules, templates
+    from gvm import metrics, schedules, templates
     from gvm.api import from_onnx, from_tensorflow, load
     from gvm.errors import GvmError, HostError, ImportModelError, ProgramError
     from gvm.execution import backends
@@ -31,6 +31,7 @@ __all__ = [
     "from_onnx",
     "from_tensorflow",
     "load",
+    "metrics",
     "schedules",
     "templates",
 ]
@@ -56,7 +57,7 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: the declarations of operators need no compiled core.
-    if name in ("schedules", "templates"):
+    if name in ("metrics", "schedules", "templates"):
         return import_module(f"gvm.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gvm' has no attribute {name!r}")

@@ -16,6 +16,7 @@ import typer
 
 from chain.adapters.cli import app as chain_app
 from gvm.cli_options import (
+    Absolute,
     Backend,
     BatchSize,
     Checkpoint,
@@ -37,6 +38,7 @@ from gvm.cli_options import (
     Rounding,
     ScheduleOption,
     Threads,
+    Top,
     Warmup,
     WeightDecay,
     choose_optimizer,
@@ -317,13 +319,25 @@ def evaluate(
     backend: Backend = None,
     threads: Threads = None,
     batch_size: BatchSize = None,
+    top: Top = None,
+    absolute: Absolute = False,
     as_json: Json = False,
 ) -> None:
     """The exact loss of a model on labelled inputs."""
+    from gvm import metrics
+
     loaded = load_model(model)
     x, y = read_pair(inputs, labels)
     options = given(backend=backend, threads=threads, batch_size=batch_size)
-    report(loss_fields(loaded.evaluate(x, y, **options)), as_json)
+    found = loss_fields(loaded.evaluate(x, y, **options))
+    if top is not None:
+        hits = metrics.top_k(loaded, x, y, top, **options)
+        found |= {f"top_{top}": hits.total, f"top_{top}_accuracy": float(hits)}
+    if absolute:
+        error = metrics.mean_absolute_error(loaded, x, y, **options)
+        found |= {"absolute_error": error.total, "absolute_error_bits": error.fraction_bits}
+        found["mean_absolute_error"] = float(error)
+    report(found, as_json)
 
 
 @app.command()

@@ -95,6 +95,10 @@ Checkpoint = Annotated[
     typer.Option(help="A .dmodel, replaced after every epoch; --resume goes on from it."),
 ]
 CheckpointEvery = Annotated[int | None, typer.Option(min=1, help="And after so many steps.")]
+Top = Annotated[
+    int | None, typer.Option(min=1, metavar="K", help="Also the hits among the K largest outputs.")
+]
+Absolute = Annotated[bool, typer.Option("--absolute", help="Also the mean absolute error.")]
 
 
 def choose_optimizer(

@@ -110,6 +110,13 @@ def test_run_writes_reals_or_integers(files: Files, gvm_command: Any, tmp_path: 
     assert [p.name for p in tmp_path.iterdir()] == ["y.npy"]
 
 
+def test_evaluate_has_metrics(files: Files, gvm_command: Any) -> None:
+    done = gvm_command("evaluate", files.model, files.x, files.y, "--top", 1, "--json")
+    said = json.loads(done.out)
+    assert (said["top_1"], said["top_1_accuracy"]) == (said["correct"], said["accuracy"])
+    refused(gvm_command("evaluate", files.model, files.x, files.y, "--absolute"), "no targets")
+
+
 def test_train_equals_the_api_and_resumes(files: Files, gvm_command: Any, tmp_path: Path) -> None:
     common = ("--batch-size", 20, "--learning-rate", 0.5, "--momentum", 0.5, "--seed", 3)
     whole = gvm_command(
