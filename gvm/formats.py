@@ -124,6 +124,7 @@ class Chooser:
         self._moved = _moved(graph) if self.trains else set()
         self.parameters = {p.value: p for p in graph.parameters}
         self._given = {*graph.inputs, *graph.labels}
+        self._results = {v for outputs in graph.outputs.values() for v in outputs}
         self._producers = graph.producer()
         self._consumers = graph.consumers()
         self._caps: dict[Value, int] = {}
@@ -194,6 +195,42 @@ class Chooser:
             headroom = 2 if self.is_trained(v) else 0
             narrow = fraction_bits(self._bias_range(v), "i16", headroom, MOST_I16_BITS)
         return bits, min(narrow, bits)
+
+    def is_exact_sum(self, node: Node) -> bool:
+        """Whether a node adds two matrix products that nothing else reads, as a cell adds what its
+        input and its state give: such sums stay exact, if their bound can be proved."""
+        if node.op != "add" or node.stage != "forward":
+            return False
+        terms = [self._product_behind(x, node) for x in node.inputs]
+        products = [product for product in terms if product is not None]
+        if len(products) < len(terms):
+            return False
+        bits = [self._accumulator(x) for x in node.inputs]
+        for product, own in zip(products, bits, strict=True):
+            depth = self.graph.types[product.inputs[0]].shape[
+                -2 if product.attributes["transpose_a"] else -1
+            ]
+            if depth < 1 or depth.bit_length() + ACCUMULATOR_SHIFT + max(bits) - own > 60:
+                return False
+        biases = [
+            x
+            for reader in self._consumers.get(node.outputs[0], [])
+            for x in reader.inputs
+            if x in self.parameters and self.is_bias(x)
+        ]
+        return all(max(bits) <= self._bias_wish(b) + ACCUMULATOR_SHIFT for b in biases)
+
+    def _product_behind(self, v: Value, reader: Node) -> Node | None:
+        """The matmul that makes a value, perhaps with a bias, if that reader alone reads it."""
+        for _ in range(2):
+            node = self._producers.get(v)
+            readers = [n for n in self._consumers.get(v, []) if n.op != "convert_grad"]
+            if node is None or v in self._results or readers != [reader]:
+                return None
+            if node.op != "bias_add":
+                break
+            v, reader = node.inputs[0], node
+        return node if node is not None and node.op == "matmul" else None
 
     def check_overrides(self) -> None:
         """Refuses overrides that no value took."""
@@ -360,6 +397,8 @@ class Chooser:
             return sum(self.i16(x) for x in node.inputs)
         if OPERATORS[node.op].input_spec(0).accepts[0] == "i64":
             return self._accumulator(node.inputs[0])
+        if self.is_exact_sum(node):
+            return max(self._accumulator(x) for x in node.inputs)
         return max(self.i16(x) for x in node.inputs)
 
     # -- bounds

@@ -308,6 +308,8 @@ class _Quantizer:
             partial = self.g.types[exact].partial
             if partial or accepts[0] == "i64" or node.stage == "loss":
                 return exact
+            if self.chosen.is_exact_sum(node):
+                return exact
         forms = self.rounded.get(v, {})
         wanted = self.demand.get(v, [])
         for dtype in [t for t in accepts if t in wanted] or list(accepts):

@@ -15,6 +15,7 @@ from gvm.autodiff import with_loss
 from gvm.calibration import calibrate
 from gvm.errors import GvmError, ImportModelError
 from gvm.formats import Formats
+from gvm.functions import BY_NAME
 from gvm.graph import Builder, Graph, evaluate_real
 from gvm.model import Model
 from gvm.optimizers import SGD
@@ -308,3 +309,29 @@ def test_what_is_joined_is_rounded_once() -> None:
     model = Model.from_graph(graph, np.random.default_rng(0).uniform(-1, 1, (32, 4)))
     steps = [s.name for s in steps_of(model.program.predict)]
     assert steps.count("convert") == 2
+
+
+@pytest.mark.parametrize("read_twice", [False, True])
+def test_a_sum_of_products_stays_exact(read_twice: bool) -> None:
+    """What a cell's input and state give is rounded once, behind the bias; a product that something
+    else reads is rounded for it."""
+    rng, tanh = np.random.default_rng(0), BY_NAME["tanh"].number
+    g = Builder()
+    x = g.input("x", (-1, 4))
+    w, v = (g.parameter(n, rng.normal(size=(4, 3))) for n in ("w", "v"))
+    b = g.parameter("b", rng.normal(size=3))
+    first, second = g.bias_add(g.matmul(x, w), b), g.matmul(x, v)
+    total = g.bias_add(g.add(first, second), b)
+    outputs = [
+        g.unary(total, function=tanh),
+        *([g.unary(second, function=tanh)] if read_twice else []),
+    ]
+    graph = g.graph(predict=outputs)
+    data = rng.uniform(-1, 1, (64, 4))
+    model = Model.from_graph(graph, data)
+    steps = [s.name for s in steps_of(model.program.predict)]
+    assert steps.count("convert") == (3 if read_twice else 1)
+    made = model.run(data)
+    expected = evaluate_real(graph, [data])[outputs[0]]
+    first_output = made[0] if read_twice else made
+    assert np.abs(first_output - expected).max() < 2**-10

@@ -351,27 +351,25 @@ def _gru(layer: _Layer, number: int, functions: Sequence[Function]) -> Cell:
     f, g = functions
     b = layer.g
     reset_after = layer.node.integer("linear_before_reset", 0) != 0
-    w = layer.weight(0, number, 0, 3)
-    both, last = layer.weight(1, number, 0, 2), layer.weight(1, number, 2, 3)
-    bias = layer.bias(number, [(0, 3), (1, 4), (2,) if reset_after else (2, 5)])
+    w, r = layer.weight(0, number, 0, 2), layer.weight(1, number, 0, 2)
+    last, again = layer.weight(0, number, 2, 3), layer.weight(1, number, 2, 3)
+    bias = layer.bias(number, [(0, 3), (1, 4)])
+    outer = layer.bias(number, [(2,) if reset_after else (2, 5)])
     inner = layer.bias(number, [(5,)]) if reset_after else None
 
     def cell(x: Value, state: State) -> tuple[Value, ...]:
         (before,) = state
-        given = layer.plus(b.matmul(x, w, transpose_b=1, name="inputs"), bias)
-        gates = cut(layer.t, given, 1, 0, 2 * layer.hidden)
-        if before is not None:
-            gates = b.add(gates, b.matmul(before, both, transpose_b=1, name="state"))
+        gates = layer.gates(x, w, before, r, bias)
         update, reset = f(layer.gate(gates, 0)), f(layer.gate(gates, 1))
-        new = layer.gate(given, 2)
-        if reset_after and before is not None:
-            seen = layer.plus(b.matmul(before, last, transpose_b=1, name="reset"), inner)
-            new = b.add(new, b.mul(reset, seen))
-        elif reset_after and inner is not None:
-            new = b.add(new, b.mul(reset, inner))
-        elif not reset_after and before is not None:
-            seen = b.matmul(b.mul(reset, before), last, transpose_b=1, name="reset")
-            new = b.add(new, seen)
+        if reset_after:
+            new = layer.gates(x, last, None, again, outer)
+            if before is not None:
+                new = b.add(new, b.mul(reset, layer.gates(before, again, None, again, inner)))
+            elif inner is not None:
+                new = b.add(new, b.mul(reset, inner))
+        else:
+            kept = None if before is None else b.mul(reset, before)
+            new = layer.gates(x, last, kept, again, outer)
         new = g(new)
         new = b.mul(layer.low.subtract_from(_one(), update), new)
         if before is not None:
