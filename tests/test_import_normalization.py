@@ -189,7 +189,60 @@ def test_axes_in_front_are_turned_to_the_end() -> None:
     np.testing.assert_allclose(_values(graph, data), wanted, atol=1e-12)
 
 
+# Order
+
+
+def test_positions_sums_and_the_largest() -> None:
+    body = """
+      a = ArgMax <axis = 1, keepdims = 0> (x)  b = ArgMin <axis = 2, select_last_index = 1> (x)
+      c = ArgMax <axis = -1, select_last_index = 1> (x)  d = Hardmax <axis = 1> (x)
+      e = CumSum (x, last)  f = CumSum <exclusive = 1, reverse = 1> (x, one)
+      g, h = TopK (x, k)  i, j = TopK <axis = 1, largest = 0> (x, k)
+    """
+    given = {"last": np.int64(-1), "one": np.int64(1), "k": integers(3)}
+    check(model(body, SERIES, outputs=tuple("abcdefghij"), **given))
+
+
+def test_k_of_old_operator_sets() -> None:
+    new = model("y, z = TopK (x, k)", SERIES, outputs=("y", "z"), k=integers(2))
+    old = model("y, z = TopK <k = 2> (x)", SERIES, 1, outputs=("y", "z"))
+    check(old, like=new)
+
+
+def test_beyond_the_axis_and_over_the_batch_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match=r"k must be in \[1, 6\], received 7"):
+        load_onnx(model("y, z = TopK (x, k)", SERIES, k=integers(7)))
+    with pytest.raises(UnsupportedModel, match="over the batch"):
+        load_onnx(model("y = ArgMax (x)", SERIES))
+
+
+def test_an_order_of_integers() -> None:
+    """The integers of the program are the positions of the frameworks, ties included."""
+    x = np.round(np.random.default_rng(3).normal(size=(50, 7)) * 2) / 2
+    body = "v, p = TopK (x, k) a = ArgMin <axis = 1> (x) y = CumSum (x, one)"
+    made = model(body, "float[N,7] x", outputs=("v", "p", "a", "y"), k=integers(4), one=np.int64(1))
+    values, positions, least, sums = Model.from_graph(load_onnx(made), x, progress=False).run(x)
+    wanted = np.argsort(-x, axis=1, kind="stable")[:, :4]
+    assert positions.tolist() == wanted.tolist()
+    assert values.tolist() == np.take_along_axis(x, wanted, 1).tolist()
+    assert least.tolist() == x.argmin(axis=1)[:, None].tolist()
+    assert sums.tolist() == np.cumsum(x, axis=1).tolist()
+
+
 # Keras
+
+
+def test_tensorflow_order() -> None:
+    tf = pytest.importorskip("tensorflow")
+    from tests import test_import_tensorflow as tf_tests
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 5, 6), tf.float32)])  # type: ignore[untyped-decorator]
+    def order(x: Any) -> Any:
+        values, positions = tf.math.top_k(x, 3)
+        return values, positions, tf.argmin(x, 1), tf.cumsum(x, 2, exclusive=True)
+
+    graph = tf_tests.check(order, order)
+    assert [op for op in operators(graph) if op != "reshape"] == ["top_k", "top_k", "cumsum"]
 
 
 def test_keras_layers() -> None:

@@ -136,6 +136,31 @@ def product(t: Shapes, x: Value, axes: Sequence[int], keepdims: bool) -> Value:
     return x
 
 
+def axis_of_example(t: Shapes, x: Value, axis: int) -> int:
+    """The number of an axis, which is not the batch."""
+    shape = t.g.shape(x)
+    if shape[axis % len(shape)] == -1:
+        raise Refusal("works over the batch; nearest supported form: the same over another axis")
+    return axis % len(shape)
+
+
+def cumulative_sum(
+    t: Shapes, x: Value, axis: int, exclusive: bool, reverse: bool, name: str = ""
+) -> Value:
+    """The sums of the elements up to each."""
+    flags = {"exclusive": int(exclusive), "reverse": int(reverse)}
+    along = axis_of_example(t, x, axis)
+    return t.low.exact(int(t.g.cumsum(x, axis=along, name=name, **flags)))
+
+
+def least_position(t: Shapes, x: Value, axis: int, name: str = "") -> Value:
+    """Where along the axis the smallest element is, the first of equals; without the axis."""
+    axis = axis_of_example(t, x, axis)
+    _, found = t.g.top_k(x, k=1, axis=axis, largest=0, name=name)
+    shape = t.g.shape(x)
+    return t.low.reshape(found, [*shape[:axis], *shape[axis + 1 :]])
+
+
 def local_response(
     t: Shapes, x: Value, before: int, after: int, alpha: float, beta: float, bias: float, name: str
 ) -> Value:

@@ -24,6 +24,7 @@ from gvm.importers import (  # noqa: F401 (they register)
     onnx_linear,
     onnx_math,
     onnx_normalization,
+    onnx_order,
     onnx_powers,
     onnx_recurrent,
     onnx_resize,

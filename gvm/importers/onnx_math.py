@@ -211,7 +211,7 @@ def _prelu(t: Translator, node: Node, x: Operand, slope: Operand) -> Tensor:
 # Softmax
 
 
-def _over_last(t: Translator, node: Node, x: Tensor, make: Callable[[Value], Value]) -> Tensor:
+def over_last(t: Translator, node: Node, x: Tensor, make: Callable[[Value], Value]) -> Tensor:
     """Applies ``make``, which works over the last axis, over the axis of a softmax."""
     rank = t.rank(x)
     axis = node.integer("axis", -1 if node.version >= 13 else 1)
@@ -232,7 +232,7 @@ def _over_last(t: Translator, node: Node, x: Tensor, make: Callable[[Value], Val
 
 @handles("Softmax")
 def _softmax(t: Translator, node: Node, x: Tensor) -> Tensor:
-    return _over_last(t, node, x, lambda v: int(t.g.softmax(v, name=node.name)))
+    return over_last(t, node, x, lambda v: int(t.g.softmax(v, name=node.name)))
 
 
 @handles("LogSoftmax")
@@ -243,7 +243,7 @@ def _log_softmax(t: Translator, node: Node, x: Tensor) -> Tensor:
         total = t.low.sum(t.low.unary("exp", shifted), last, True)
         return int(t.g.sub(shifted, t.low.unary("log", total), name=node.name))
 
-    return _over_last(t, node, x, make)
+    return over_last(t, node, x, make)
 
 
 # Normalisations

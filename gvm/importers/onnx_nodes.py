@@ -41,19 +41,15 @@ _NO_TRANSLATION = (
     "no translation; nearest supported form: Conv, MatMul, Gemm, pooling, arithmetic, activations"
 )
 HINTS = {
-    "ArgMax": "nearest supported form: the logits themselves",
-    "ArgMin": "nearest supported form: the values themselves",
     "Einsum": "nearest supported form: Transpose and MatMul",
     "Attention": "nearest supported form: MatMul, Softmax, MatMul",
     "Equal": "nearest supported form: arithmetic without conditions on values",
-    "TopK": "nearest supported form: the logits themselves",
     "Where": "nearest supported form: arithmetic without conditions on values",
 }
 
 KNOWN: dict[str, tuple[int, ...]] = {
     "CenterCropPad": (1,),
     "ConstantOfShape": (0,),
-    "CumSum": (1,),
     "Dropout": (1, 2),
     "Expand": (1,),
     "If": (0,),
@@ -72,7 +68,6 @@ KNOWN: dict[str, tuple[int, ...]] = {
     "Squeeze": (1,),
     "STFT": (1, 3),
     "Tile": (1, 2),
-    "TopK": (1,),
     "Trilu": (1,),
     "Unsqueeze": (1,),
     "Upsample": (1,),
@@ -100,6 +95,7 @@ _OPERANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "Pad": (("pads", "paddings"), ("value",)),
     "Split": (("split",),),
     "Clip": (("min",), ("max",)),
+    "TopK": (("k",),),
     **dict.fromkeys(_REDUCTIONS, (("axes",),)),
 }
 _IGNORED = ("consumed_inputs",)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from gvm.graph import Value
+from gvm.importers.arithmetic import add, multiply
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.normalization import normalized
 from gvm.importers.onnx_math import per_channel
@@ -17,27 +18,39 @@ from gvm.importers.shapes import Operand, Tensor, must_be_constant
 @handles("LayerNormalization", "RMSNormalization")
 def _layer_norm(
     t: Translator, node: Node, x: Operand, scale: Operand, shift: Operand | None = None
-) -> Tensor:
+) -> Tensor | list[Tensor]:
     value = t.whole(x)
     rank = len(t.g.shape(value))
     first = node.integer("axis", -1) % rank
-    made = normalized(
-        t.g,
-        value,
-        range(first, rank),
-        node.number("epsilon", 1e-5),
-        node.type == "LayerNormalization",
-        node.name,
-    )
-    made = t.low.scale(made, must_be_constant(scale, "scale"), node.name)
-    return Tensor(made if shift is None else t.low.bias(made, must_be_constant(shift, "shift")))
+    axes, epsilon = range(first, rank), node.number("epsilon", 1e-5)
+    centred = node.type == "LayerNormalization"
+    made = multiply(t, node.name, Tensor(normalized(t.g, value, axes, epsilon, centred)), scale)
+    made = made if shift is None else add(t, node.name, made, shift)
+    if len(node.outputs) < 2:
+        return made
+    mean = t.low.mean(value, axes, True)
+    spread = t.g.sub(value, mean)
+    variance = t.low.mean(int(t.g.mul(spread, spread)), axes, True)
+    inverse = t.low.unary("rsqrt", t.low.shift_by(variance, epsilon, f"{node.name}/epsilon"))
+    return [made, Tensor(mean), Tensor(inverse)]
 
 
-def _affine(t: Translator, node: Node, value: Value, scale: Constant, shift: Constant) -> Tensor:
+def _affine(t: Translator, node: Node, value: Value, scale: Operand, shift: Operand) -> Tensor:
     """A scale and a shift of each channel, the second axis."""
-    return per_channel(
-        t, Tensor(value), lambda v: t.low.bias(t.low.scale(v, scale, node.name), shift)
-    )
+    if isinstance(scale, Constant) and isinstance(shift, Constant):
+        return per_channel(
+            t, Tensor(value), lambda v: t.low.bias(t.low.scale(v, scale, node.name), shift)
+        )
+    made = Tensor(value)
+    column = [-1 if i == 1 else 1 for i in range(1, len(t.g.shape(value)))]
+    for combine, given in ((multiply, scale), (add, shift)):
+        if isinstance(given, Constant):
+            made = combine(t, node.name, made, given.derive(given.data.reshape(column)))
+        else:
+            (channels,) = t.g.shape(t.whole(given))
+            of_each = t.low.reshape(t.whole(given), [channels, *column[1:]])
+            made = combine(t, node.name, made, Tensor(of_each))
+    return made
 
 
 @handles("InstanceNormalization")
@@ -45,25 +58,23 @@ def _instance_norm(t: Translator, node: Node, x: Operand, scale: Operand, shift:
     value = t.whole(x)
     axes = range(2, len(t.g.shape(value)))
     made = normalized(t.g, value, axes, node.number("epsilon", 1e-5), True)
-    return _affine(
-        t, node, made, must_be_constant(scale, "scale"), must_be_constant(shift, "shift")
-    )
+    return _affine(t, node, made, scale, shift)
 
 
 @handles("GroupNormalization")
 def _group_norm(t: Translator, node: Node, x: Operand, scale: Operand, shift: Operand) -> Tensor:
-    gamma, beta = must_be_constant(scale, "scale"), must_be_constant(shift, "shift")
     value = t.whole(x)
     shape = t.g.shape(value)
     groups = node.integer("num_groups", 1)
     if groups < 1 or shape[1] % groups:
         raise Refusal(f"num_groups must divide the {shape[1]} channels, received {groups}")
-    split = t.low.reshape(value, [-1, groups, math.prod(shape[1:]) // groups])
+    split = t.low.reshape(value, [shape[0], groups, math.prod(shape[1:]) // groups])
     made = normalized(t.g, split, (2,), node.number("epsilon", 1e-5), True)
-    # Up to operator set 20 there is one scale for each group.
-    each = shape[1] // groups if gamma.data.size == groups else 1
-    wide = [c.derive(np.repeat(c.data, each)) for c in (gamma, beta)]
-    return _affine(t, node, t.low.reshape(made, shape), wide[0], wide[1])
+    if node.version < 21:  # one scale for each group
+        of_groups = [must_be_constant(c, "scale") for c in (scale, shift)]
+        each = shape[1] // groups if of_groups[0].data.size == groups else 1
+        scale, shift = (c.derive(np.repeat(c.data, each)) for c in of_groups)
+    return _affine(t, node, t.low.reshape(made, shape), scale, shift)
 
 
 @handles("MeanVarianceNormalization")

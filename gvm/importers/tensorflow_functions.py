@@ -10,8 +10,10 @@ from gvm.importers.arithmetic import divide, fitting, maximum, minimum, multiply
 from gvm.importers.composites import (
     EQUAL,
     NOT,
+    cumulative_sum,
     divide_or_zero,
     exponential_of_base,
+    least_position,
     local_response,
     log_softmax,
     power_of_each,
@@ -164,14 +166,24 @@ def _norm(t: Translator, op: Any, x: Operand, axes: Operand) -> Tensor:
 def _least(t: Translator, op: Any, x: Operand, axis: Operand) -> Tensor:
     value = t.whole(x)
     at = integers_of(axis)[0] % len(t.g.shape(value))
-    return Tensor(t.g.argmax(t.low.negative(value), axis=at, name=op.name))
+    return Tensor(least_position(t, value, at, op.name))
 
 
 @handles("Cumsum")
 def _cumulative(t: Translator, op: Any, x: Operand, axis: Operand) -> Tensor:
     value = t.whole(x)
     at = integers_of(must_be_constant(axis, "axis"))[0] % len(t.g.shape(value))
-    if t.g.shape(value)[at] == -1:
-        raise Refusal("works over the batch; nearest supported form: the same over another axis")
-    given = {name: int(attribute_of(op, name)) for name in ("exclusive", "reverse")}
-    return Tensor(t.g.cumsum(value, axis=at, name=op.name, **given))
+    exclusive, reverse = (bool(attribute_of(op, name)) for name in ("exclusive", "reverse"))
+    return Tensor(cumulative_sum(t, value, at, exclusive, reverse, op.name))
+
+
+@handles("TopKV2", "TopK")
+def _largest(t: Translator, op: Any, x: Operand, count: Operand | None = None) -> list[Tensor]:
+    value = t.whole(x)
+    shape = t.g.shape(value)
+    k = int(attribute_of(op, "k")) if count is None else integers_of(count)[0]
+    if shape[-1] == -1 or not 1 <= k <= shape[-1]:
+        raise Refusal(f"k must be in [1, {shape[-1]}], received {k}")
+    ordered = int(bool(attribute_of(op, "sorted", True)))
+    values, positions = t.g.top_k(value, k=k, axis=len(shape) - 1, sorted=ordered, name=op.name)
+    return [Tensor(values), Tensor(positions)]
