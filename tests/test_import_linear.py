@@ -201,3 +201,17 @@ def test_products_of_tensorflow() -> None:
         ]
 
     models.check(call)
+
+
+@pytest.mark.parametrize(("scale", "folds"), [(1e-6, False), (1e-3, True)])
+def test_a_scale_that_leaves_no_bits_is_not_folded(scale: float, folds: bool) -> None:
+    """Fresh layer scales: folded, the product's weight would have five bits."""
+    w = random(8, 12)
+    body = "p = MatMul (x, w) y = Mul (p, s)"
+    source = model(body, "float[N,8] x", w=w, s=np.full(12, scale, np.float32))
+    graph = load_onnx(source)
+    assert ("mul" in operators(graph)) != folds
+    x = random(40, 8, seed=2)
+    exact = scale * (x.astype(np.float64) @ w)
+    found = gvm.from_onnx(source, calibration=x).run(x)
+    assert np.linalg.norm(found - exact) <= 1e-3 * np.linalg.norm(exact)

@@ -12,6 +12,10 @@ from gvm.graph import Graph, Node, Parameter, Value
 
 __all__ = ["fold_affine", "remove_unused"]
 
+SMALLEST = 2.0**-16
+"""A weight all of whose elements are smaller has no 16 bits: formats end at 31 fraction bits. The
+scales of fresh ConvNeXt blocks (1e-6) stay operators of their own."""
+
 
 def fold_affine(graph: Graph) -> Graph:
     """Folds constant scales and shifts of the last axis into the layer or bias that they follow.
@@ -117,7 +121,10 @@ class _Fold:
             channels = np.repeat(channels.reshape(-1, inner).T, each, axis=1)
         elif node.attributes.get("transpose_b"):
             channels = channels[:, None]
-        self._set(weight.value, weight.data * channels)
+        scaled = weight.data * channels
+        if np.abs(scaled).max(initial=0.0) < SMALLEST <= np.abs(weight.data).max(initial=0.0):
+            return False
+        self._set(weight.value, scaled)
         return True
 
     def _shift(self, x: Value, channels: NDArray[Any], p: Value) -> bool:
