@@ -6,7 +6,7 @@ import numpy as np
 
 from gvm.graph import Value
 from gvm.importers.composites import axis_of_example, cumulative_sum, least_position
-from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.lowering import Refusal
 from gvm.importers.onnx_math import over_last
 from gvm.importers.onnx_nodes import Node, Translator, handles
 from gvm.importers.parts import pick
@@ -40,8 +40,9 @@ def _hardmax(t: Translator, node: Node, x: Tensor) -> Tensor:
     def make(value: Value) -> Value:
         shape = t.g.shape(value)
         at = t.low.reshape(int(t.g.argmax(value, axis=len(shape) - 1)), [*shape[:-1], 1])
-        every = Constant(np.arange(shape[-1], dtype=np.float64), f"{node.name}/positions")
-        here = t.g.compare(at, t.low.parameter(every), relation=0)
+        name = t.low.unique(f"{node.name}/positions")
+        every = t.g.parameter(name, np.arange(shape[-1]), "i32", 0, False)
+        here = t.g.compare(at, every, relation=0)
         one, zero = (t.low.number(v, f"{node.name}/{v:g}") for v in (1.0, 0.0))
         return int(t.g.select(here, one, zero, name=node.name))
 

@@ -80,9 +80,8 @@ class TopK(Operator):
         axis, shape = integer(attributes, "axis"), g.shape(node_inputs[0])
         n, behind = shape[axis], shape[axis + 1 :]
         column = (*g.shape(output)[: axis + 1], 1, *behind)
-        every = g.parameter(
-            f"positions {output}", np.arange(n).reshape(n, *(1,) * len(behind)), trainable=False
-        )
+        positions = np.arange(n).reshape(n, *(1,) * len(behind))
+        every = g.parameter(f"positions {output}", positions, "i32", 0, False)
         here = g.compare(g.reshape(node.outputs[1], shape=column), every, relation=0)
         wide = g.broadcast_to(
             g.reshape(delta, shape=column), shape=(*column[: axis + 1], n, *behind)
