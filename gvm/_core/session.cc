@@ -38,8 +38,8 @@ void* SlotScratch::get(int slot, int64_t bytes) {
 void* KeptPieces::get(int64_t index, int64_t bytes, bool* fresh) {
   const size_t i = static_cast<size_t>(index);
   if (i >= pieces_.size()) {
-    pieces_.resize(i + 1);
     made_.resize(i + 1, false);
+    pieces_.resize(i + 1);
   }
   if (pieces_[i].size() != static_cast<uint64_t>(bytes)) {
     Buffer other(static_cast<uint64_t>(bytes));

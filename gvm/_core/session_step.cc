@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
 
 #include "session.h"
 
@@ -32,7 +33,21 @@ class UpdateSink : public Sink {
   UpdateSink(const Prepared& update, int operand)
       : update_(update), operand_(operand), elements_(update.call.in[operand].elements) {}
 
+  // The caller is a task of the pool: what it runs must not be tasks in turn.
   void take(const int64_t* sums, int64_t n, int64_t element) override {
+    for (int64_t done = 0; done < n; done += kRangedElements) {
+      update(sums + done, std::min(kRangedElements, n - done), element + done);
+    }
+  }
+
+  int64_t clamps() const { return clamps_; }
+  // The first failure, if there is one.
+  const Error& error() const { return error_; }
+
+  static constexpr int kOperands = 8;
+
+ private:
+  void update(const int64_t* sums, int64_t n, int64_t element) {
     Tensor in[kOperands], out[kOperands];
     Call call = update_.call;
     for (int i = 0; i < call.inputs; ++i) in[i] = part(call.in[i], element, n);
@@ -45,16 +60,14 @@ class UpdateSink : public Sink {
     call.first = element;
     call.clamps = &clamps;
     call.error = &error;
-    if (update_.kernel->run(call) != Status::ok) failed_ = true;
+    const Status status = update_.kernel->run(call);
     clamps_ += clamps;
+    if (status == Status::ok) return;
+    if (error.ok()) error.fail(status, "%s: failed", call.op->name);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (error_.ok()) error_ = error;
   }
 
-  int64_t clamps() const { return clamps_; }
-  bool failed() const { return failed_; }
-
-  static constexpr int kOperands = 8;
-
- private:
   Tensor part(const Tensor& whole, int64_t element, int64_t n) const {
     Tensor t = whole;
     if (whole.elements != elements_) return t;
@@ -67,7 +80,8 @@ class UpdateSink : public Sink {
   const int operand_;
   const int64_t elements_;
   std::atomic<int64_t> clamps_{0};
-  std::atomic<bool> failed_{false};
+  std::mutex mutex_;
+  Error error_;
 };
 
 }  // namespace
@@ -141,6 +155,10 @@ std::vector<DirectUpdate> Session::direct_updates(const Frame& grad, const Frame
       maker[static_cast<size_t>(v)] = i;
     }
   }
+  std::vector<int> reduced(f.values.size(), 0);  // how often, in all segments
+  for (const Segment& s : f.segments) {
+    for (int v : s.reduce) ++reduced[static_cast<size_t>(v)];
+  }
   // Each total: its partial sums in grad, and the step they are known after.
   struct Total {
     int part;
@@ -151,7 +169,7 @@ std::vector<DirectUpdate> Session::direct_updates(const Frame& grad, const Frame
   for (const Segment& s : f.segments) {
     for (size_t i = 0; i < s.reduce.size(); ++i) {
       const size_t v = static_cast<size_t>(s.reduce[i]);
-      const bool once = std::count(s.reduce.begin(), s.reduce.end(), s.reduce[i]) == 1;
+      const bool once = reduced[v] == 1;
       const bool direct = once && is_made_in_place(grad, s.reduce[i]) && maker[v] != SIZE_MAX;
       const size_t end = grad.plan.first_step[static_cast<size_t>(&s - f.segments.data()) + 1];
       totals.push_back({s.reduce[i], direct ? maker[v] : end,
@@ -258,7 +276,7 @@ Status Session::step(const void* const* inputs, const void* const* labels, int64
                 seed, step, error, &update);
         UpdateSink sink(update, update_of[i]->operand);
         status = run_step(kGrad, at, &frame->values, batch, seed, step, error, &sink);
-        if (sink.failed()) error->fail(Status::internal, "%s: failed", update.call.op->name);
+        if (!sink.error().ok()) *error = sink.error();
         clamps.emplace_back(update.call.clamps, sink.clamps());
       }
       if (status != Status::ok || !error->ok()) return error->status;

@@ -116,6 +116,9 @@ IndexMap index_map(const Type& type, const Batch& batch);
 void convert_tensor(const Call& call, const void* source, DType source_type, int fraction_bits_in,
                     const Tensor& out, Rounding rounding, uint32_t site);
 
+// So many elements a kernel with `ranged` takes in the calling thread, without parallel_for.
+constexpr int64_t kRangedElements = 4096;
+
 // One kernel: kernel_<name> in cpu/<name>.cc, declared for every row of ops.inc.
 struct Kernel {
   // Returns ok, or a positive status after call.error->fail(...) for a run-time value outside its
@@ -126,7 +129,7 @@ struct Kernel {
   bool view = false;      // out[0] is in[0] under another shape: run copies it where it is not
   bool converts = false;  // honours Call::fused where it has no bias
   bool sinks = false;     // honours Call::sink
-  // Element by element, without a batch: may be run on a part of the elements, from Call::first on.
+  // Element by element, without a batch: may be run on kRangedElements, from Call::first on.
   bool ranged = false;
 };
 

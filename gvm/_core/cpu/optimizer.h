@@ -77,7 +77,9 @@ int largest_bits(const T* x, int64_t n) {
 template <typename F>
 void for_update_blocks(const Call& call, int64_t elements, F f) {
   std::atomic<int64_t> total{0};
-  for_ranges(call, elements, 16 * kUpdateBlock, [&](int64_t begin, int64_t end) {
+  constexpr int64_t kTask = 16 * kUpdateBlock;
+  static_assert(kTask >= kRangedElements, "what a sink takes is one task");
+  for_ranges(call, elements, kTask, [&](int64_t begin, int64_t end) {
     int64_t clamps = 0;
     for (; begin < end; begin += kUpdateBlock) {
       f(begin, std::min(kUpdateBlock, end - begin), &clamps);
