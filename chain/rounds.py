@@ -63,15 +63,19 @@ def advance_round(state: State, job: bytes, height: int) -> State:
     At most one phase ends in a block."""
     found = state.rounds.get(job)
     if found is None:
-        return state
+        # The challenges of this block have refuted its winner.
+        return open_next(state, job, height)
     if height + 1 < found.deadline and not is_complete(state, job, found):
         return state
-    state = LEAVE[found.phase](state, job, found, height)
+    return open_next(LEAVE[found.phase](state, job, found, height), job, height)
+
+
+def open_next(state: State, job: bytes, height: int) -> State:
+    """L10: a decided round is followed by the next."""
     after = state.jobs.get(job)
-    if job not in state.rounds and after is not None and after.status == JobStatus.RUNNING:
-        # L10: a decided round is followed by the next.
-        state = open_round(state, job, height)
-    return state
+    if job in state.rounds or after is None or after.status != JobStatus.RUNNING:
+        return state
+    return open_round(state, job, height)
 
 
 def advance_rounds(state: State, execution: Execution, height: int) -> State:

@@ -109,6 +109,9 @@ def test_one_honest_challenger_refutes_every_committee() -> None:
     assert lost(world, FIRST) == TERMS.trainer_bond
     # Fee paid, bond back, a tenth of 7 * 500 and of the trainer's bond.
     assert world.balance(RICH) == before - 100 + 350 + 50
+    # L10: the next round is open, and the job ends as any other.
+    assert (world.round.number, world.round.phase) == (1, Phase.COMMIT)
+    assert world.job.parameters == parameters_with(1_000)
 
 
 def test_challenge_that_proves_nothing_costs_its_bond_and_delays_nothing() -> None:
