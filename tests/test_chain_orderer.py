@@ -147,6 +147,26 @@ def test_silence_leads_through_nil_to_the_next_round() -> None:
     assert player.state.round == 1
 
 
+class Early(ListApplication):
+    """Refuses X in round 0, as a block of a round that is still to come."""
+
+    def validate(self, height: int, round_: int, block: bytes, signers: tuple[int, ...]) -> str:
+        return "early" if round_ == 0 else super().validate(height, round_, block, signers)
+
+
+def test_a_block_refused_in_one_round_is_asked_for_in_the_next() -> None:
+    player = Player()
+    player.config = o.Config(CHAIN, KEYS[0], Early(MEMBERS, 0))
+    player.state, _ = first_state(player.config)
+    assert said(player.propose(X)) == [(PRE, NIL)]
+    for kind in (PRE, COM):
+        player.vote(1, kind, NIL)
+        player.vote(2, kind, NIL)
+    player.wait(o.Wait.PRECOMMIT)
+    assert player.state.round == 1
+    assert said(player.propose(X, 1)) == [(PRE, X.id)]
+
+
 def locked_on_x() -> Player:
     player = Player()
     player.propose(X)

@@ -59,15 +59,17 @@ def cast(work: Work, kind: VoteKind, block: bytes) -> None:
 
 
 def is_valid(work: Work, block: bytes) -> bool:
-    """Whether the application accepts a value; asked once per height."""
+    """Whether the application accepts a value; asked until it does, once per round: a block of a
+    round that is still to come is refused before it and accepted in it."""
     state = work.state
-    if block not in state.verdicts:
+    here = block + state.round.to_bytes(8, "big")
+    if block not in state.verdicts and here not in state.verdicts:
         value = state.values[block]
         below = signers(value.below, state.below_members)
         application = work.config.application
         verdict = application.validate(state.height, state.round, value.block, below) == ""
-        work.put(verdicts={**state.verdicts, block: verdict})
-    return work.state.verdicts[block]
+        work.put(verdicts={**state.verdicts, block if verdict else here: verdict})
+    return block in work.state.verdicts
 
 
 def apply_rules(work: Work) -> bool:
