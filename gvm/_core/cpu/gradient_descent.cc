@@ -97,26 +97,10 @@ void step(const Call& call, int64_t count) {
   });
 }
 
-template <typename W>
-void step_as(const Call& call, int64_t count) {
-  if (call.in[1].type.dtype == DType::i16) {
-    step<W, int16_t>(call, count);
-  } else {
-    step<W, int32_t>(call, count);
-  }
-}
-
 Status run(const Call& call) {
-  const int64_t count = *call.in[3].as<int64_t>();
-  if (!check_count(call, count)) return Status::bad_input;
-  if (count <= 0) {
-    keep_operands(call, 2);
-  } else if (call.in[0].type.dtype == DType::i16) {
-    step_as<int16_t>(call, count);
-  } else {
-    step_as<int32_t>(call, count);
-  }
-  return Status::ok;
+  return run_update(call, 2, 3, [&](auto w, auto v, int64_t count) {
+    step<decltype(w), decltype(v)>(call, count);
+  });
 }
 
 }  // namespace

@@ -32,6 +32,23 @@ inline void keep_operands(const Call& call, int results) {
   }
 }
 
+// An update by the count that operand `count_at` holds: step(w, v, count) with zeros of the types
+// of the first two operands, of which the second may be ignored; `results` operands are kept where
+// there are no examples.
+template <typename Step>
+Status run_update(const Call& call, int results, int count_at, Step step) {
+  const int64_t count = *call.in[count_at].as<int64_t>();
+  if (!check_count(call, count)) return Status::bad_input;
+  if (count <= 0) {
+    keep_operands(call, results);
+    return Status::ok;
+  }
+  with_narrow(call.in[0].type.dtype, [&](auto w) {
+    with_narrow(call.in[1].type.dtype, [&](auto v) { step(w, v, count); });
+  });
+  return Status::ok;
+}
+
 // Draws r of 32 bits for elements [begin, begin + n) of the call at a site; n <= kUpdateBlock. For
 // nearest, nothing.
 class UpdateDraws {
@@ -52,7 +69,7 @@ class UpdateDraws {
   uint32_t words_[kUpdateBlock + 8];
 };
 
-// The divisor count * 2^shift of a step; count >= 1, shift in [0, 63]. `lanes` says that the vector
+// The divisor count * 2^shift of a step; count >= 1, shift >= 0. `lanes` says that the vector
 // kernels take it.
 struct UpdateDivisor {
   UpdateDivisor(int64_t count, int shift)

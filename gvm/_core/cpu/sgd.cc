@@ -42,17 +42,8 @@ void step(const Call& call, int64_t count) {
 }
 
 Status run(const Call& call) {
-  const int64_t count = *call.in[2].as<int64_t>();
-  const Tensor& w = call.in[0];
-  if (!check_count(call, count)) return Status::bad_input;
-  if (count <= 0) {
-    keep_operands(call, 1);
-  } else if (w.type.dtype == DType::i16) {
-    step<int16_t>(call, count);
-  } else {
-    step<int32_t>(call, count);
-  }
-  return Status::ok;
+  return run_update(call, 1, 2,
+                    [&](auto w, auto, int64_t count) { step<decltype(w)>(call, count); });
 }
 
 }  // namespace
