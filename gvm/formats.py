@@ -36,6 +36,9 @@ ACCUMULATOR_SHIFT = 30
 MARGINS = ((2.0, 5e-4), (1.25, 6e-4), (1.0, 0.0))
 """How far above the largest value seen an activation may reach that training does not move: the
 first factor with which rounding stays within this part of its root mean square, or the last."""
+MOST_NOISE = 1e-3
+"""Where rounding to the format of the largest of several values that share one is a larger part of
+the root mean square of another, that one has no say in how far above the largest they reach."""
 FEWEST_INPUT_BITS = 6
 """An input whose largest magnitude has fewer bits is refused."""
 
@@ -136,6 +139,7 @@ class Chooser:
         self._logits = self._roots_read_by("softmax", "sigmoid_cross_entropy")
         errors = self._roots_read_by("mean_squared_error")
         self._errors = dict.fromkeys(errors, max((self._range(v) for v in errors), default=0.0))
+        self._quietest = self._find_quietest()
         for node in graph.nodes:
             if _is_product(node):
                 self._keep_within_bounds(node)
@@ -313,7 +317,7 @@ class Chooser:
                 return fraction_bits(self._errors[v], dtype, 8, MOST_I32_BITS)
             return fraction_bits(self._range(v), dtype, 6, MOST_I32_BITS)
         if self._is_steady(v):
-            return self._steady(v)
+            return self._steady(v, min(self.rms[v], self._quietest.get(v, math.inf)))
         return fraction_bits(self._scale(v), dtype, self._headroom(v), self._cap(v))
 
     def _scale(self, v: Value) -> float:
@@ -336,12 +340,27 @@ class Chooser:
         kept = v in self.parameters or v in self._given or v in self._moved or self._is_delta(v)
         return not kept and v in self.rms and self.formats.activation_headroom is None
 
-    def _steady(self, v: Value) -> int:
-        """Fraction bits of such a value as i16."""
-        most, rms = self._range(v), self.rms[v]
+    def _find_quietest(self) -> dict[Value, float]:
+        """Of a value whose format others must take, as branches that are concatenated: the least
+        root mean square among them that all 16 bits suffice for."""
+        found: dict[Value, float] = {}
+        for node in self.graph.nodes:
+            if node.op == TOTAL or not OPERATORS[node.op].same_format:
+                continue
+            steady = [r for r in self._roots(node.outputs[0]) if self._is_steady(r)]
+            bits = {r: self._steady(r, self.rms[r]) for r in steady}
+            for r in (r for r in steady if bits[r] == min(bits.values())):
+                noise = _noise(fraction_bits(self._range(r), "i16", 0, self._cap(r)))
+                heard = [self.rms[x] for x in steady if noise <= MOST_NOISE * self.rms[x]]
+                found[r] = min([found.get(r, math.inf), *heard])
+        return found
+
+    def _steady(self, v: Value, rms: float) -> int:
+        """Fraction bits of such a value as i16, given the root mean square to keep."""
+        most = self._range(v)
         for margin, part in MARGINS:
             bits = fraction_bits(margin * most, "i16", 0, self._cap(v))
-            if math.ldexp(1.0, -bits) / math.sqrt(12) <= part * rms:
+            if _noise(bits) <= part * rms:
                 break
         return bits
 
@@ -430,6 +449,11 @@ class Chooser:
                 f"{math.ldexp(1.0, FEWEST_INPUT_BITS - self.i16(v)):.1e}, received {most:.1e}: "
                 "scale the inputs"
             )
+
+
+def _noise(bits: int) -> float:
+    """The root mean square of rounding to so many fraction bits."""
+    return math.ldexp(1.0, -bits) / math.sqrt(12)
 
 
 def _moved(graph: Graph) -> set[Value]:

@@ -322,6 +322,22 @@ def test_outliers_take_the_room_above_them() -> None:
     assert found == {"even": 13, "peaked": 9}
 
 
+@pytest.mark.parametrize(("quiet", "bits"), [(5.0, 11), (0.2, 12), (0.01, 11)])
+def test_a_branch_gives_up_room_for_a_quiet_one_beside_it(quiet: float, bits: int) -> None:
+    """One of 5 to one of 0.2; none to one that is as large, or that one bit does not save."""
+    g = Builder()
+    x = g.input("x", (-1, 1000))
+    sizes = (5.0, quiet)
+    scaled = [g.mul(x, g.parameter(f"s{i}", np.array([s]))) for i, s in enumerate(sizes)]
+    joined = g.concat(*scaled, axis=1)
+    data = np.random.default_rng(1).uniform(-0.99, 0.99, (4, 1000))
+    graph = g.graph(predict=(joined,))
+    chooser = Chooser(graph, calibrate(graph, [data], []), Formats())
+    assert chooser.i16(joined) == chooser.i16(scaled[0]) == bits
+    model = Model.from_graph(graph, data, progress=False)
+    assert model.run_integers(data).fraction_bits == bits
+
+
 @pytest.mark.parametrize(("op", "limit"), [("minimum", 6.0), ("maximum", -6.0)])
 def test_a_limit_that_no_value_reaches_leaves_them_their_format(op: str, limit: float) -> None:
     x = np.asarray([[-0.25, -0.125, 0.0, 0.1875, 0.25]])
