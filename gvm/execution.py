@@ -7,14 +7,16 @@ from gvm.errors import GvmError
 
 
 def backend_level(backend: str | None) -> int:
-    """The CPU level of a backend name: cpu (the best here, capped by GVM_CPU), or cpu-scalar,
-    cpu-avx2, cpu-avx512."""
+    """The level of a backend name: cpu (the best here, capped by GVM_CPU), or cpu-scalar, cpu-avx2,
+    cpu-avx512; cuda, or cuda:1 ... for the devices after the first."""
     if backend in (None, "cpu"):
         return -1
     names = backends()
     if backend not in names:
-        raise GvmError(f"backend must be one of {', '.join(names)}, received {backend!r}")
-    return _core.CPU_LEVELS.index(backend.removeprefix("cpu-"))
+        count, why = _core.device_count()
+        missing = f" ({why})" if backend.startswith("cuda") and not count else ""
+        raise GvmError(f"backend must be one of {', '.join(names)}, received {backend!r}{missing}")
+    return _core.levels()[names.index(backend) - 1]
 
 
 def thread_count(threads: int | None) -> int:
@@ -26,4 +28,7 @@ def thread_count(threads: int | None) -> int:
 
 def backends() -> tuple[str, ...]:
     """What this machine can execute on; the first is the default."""
-    return ("cpu", *(f"cpu-{_core.CPU_LEVELS[level]}" for level in _core.cpu_levels()))
+    devices = (
+        "cuda" if index == 0 else f"cuda:{index}" for index in range(_core.device_count()[0])
+    )
+    return ("cpu", *(f"cpu-{_core.CPU_LEVELS[level]}" for level in _core.cpu_levels()), *devices)

@@ -108,7 +108,7 @@ def test_what_is_accepted_is_executed(name: str) -> None:
             continue
         data = suite.paint(case, rng.choice(suite.KINDS))
         wanted = outcome(suite.reference, operator, case, attributes, data)
-        for level in _core.cpu_levels():
+        for level in _core.levels():
             threads = rng.randrange(1, 3)
             got = outcome(suite.core, operator, case, attributes, data, level, threads)
             assert got == wanted, (case, attributes, level)
@@ -204,7 +204,7 @@ def test_the_largest_exact_values() -> None:
                         mode, shift = Rounding(rounding), of_input - to
                         r = random_for_convert(1, 2, 3, mode, shift, index)
                         wanted.append(convert(a, shift, mode, r, bits, clamps))
-                    for level in _core.cpu_levels():
+                    for level in _core.levels():
                         (out,), count = _core.run_operator(
                             1,
                             [dtype, to, rounding],

@@ -21,7 +21,7 @@ from tests import operator_suite as suite
 from tests.operator_suite import Array
 from tests.vectors import operators as vectors
 
-LEVELS = list(_core.cpu_levels())
+LEVELS = list(_core.levels())
 SMALL = 600
 """Elements of a tensor on which a slow reference, or a difference quotient, is still quick."""
 

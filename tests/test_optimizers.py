@@ -196,7 +196,7 @@ def test_the_core_knows_the_step(name: str, more: dict[str, AttributeValue]) -> 
         for step in (0, 1, 2, 3, 4, 5, 501, 999, 1000, 2**39, 2**40, 2**56 - 1):
             execution = Execution(types, types[: states + 1], seed=5, step=step, site=9)
             wanted = operator.reference(execution, attributes, *inputs)
-            for level in _core.cpu_levels():
+            for level in _core.levels():
                 made, _ = _core.run_operator(
                     operator.opcode,
                     suite.flat(attributes),

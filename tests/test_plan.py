@@ -102,7 +102,7 @@ def test_plans_do_not_depend_on_threads_or_level() -> None:
     texts = {
         tuple(_core.Session(program, threads, level).plan(f, 3) for f in range(4))
         for threads in (1, 3)
-        for level in _core.cpu_levels()
+        for level in _core.levels()
     }
     assert len(texts) == 1
 
@@ -211,7 +211,7 @@ def test_a_session_equals_single_operators(seed: int) -> None:
     """predict and loss for changing batches and parameters on one session, grad and apply."""
     rng = random.Random(seed)
     run = (random_program if seed % 3 else random_network)(rng)
-    level = rng.choice(_core.cpu_levels())
+    level = rng.choice(_core.levels())
     program = limited(run, **(tightest(run) if seed % 2 else {}))
     session = _core.Session(program, rng.randrange(1, 3), level)
     walker = NodeByNode(run.program, run.parameters, level)
@@ -255,7 +255,7 @@ ENDS = (0, 1, -1, 2**14, -(2**14), 2**15 - 1, -(2**15))
 
 
 @pytest.mark.parametrize("op", ["add", "sub", "mul"])
-@pytest.mark.parametrize("level", _core.cpu_levels())
+@pytest.mark.parametrize("level", _core.levels())
 def test_sums_and_products_are_converted_where_they_are_made(op: str, level: int) -> None:
     """Rows longer and shorter than what is held between the two, and the ends of the range."""
     rng = np.random.default_rng(7)

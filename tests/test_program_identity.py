@@ -228,7 +228,7 @@ def test_published_files_are_complete() -> None:
     assert files == set(published()) == set(programs.BODIES)
 
 
-@pytest.mark.parametrize("level", _core.cpu_levels())
+@pytest.mark.parametrize("level", _core.levels())
 @pytest.mark.parametrize("name", sorted(published()))
 def test_published_file_verifies(name: str, level: int) -> None:
     """Ids, loss, outputs and a step of training of a file, for ever."""

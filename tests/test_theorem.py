@@ -89,7 +89,7 @@ def random_workers(rng: random.Random, batch: int) -> list[Worker]:
     while sizes:
         taken = rng.randrange(1, len(sizes) + 1)
         workers.append(
-            Worker(tuple(sizes[:taken]), rng.randrange(1, 4), rng.choice(_core.cpu_levels()))
+            Worker(tuple(sizes[:taken]), rng.randrange(1, 4), rng.choice(_core.levels()))
         )
         sizes = sizes[taken:]
     return workers
@@ -120,7 +120,7 @@ def test_state_is_equal_for_every_partition(kind: str, seed: int) -> None:
 def test_threads_share_large_tensors() -> None:
     run = wide_network(random.Random(1))
     alone = execute(run, [Worker((run.batch,), 1, 0)])
-    for level in _core.cpu_levels():
+    for level in _core.levels():
         assert execute(run, [Worker((run.batch,), 3, level)]) == alone
     assert execute(run, [Worker((7, 2), 2, max(_core.cpu_levels())), Worker((3,), 3, 0)]) == alone
 
@@ -143,7 +143,7 @@ def test_predictions_and_losses_do_not_know_their_batch(kind: str, seed: int) ->
     rng = random.Random(seed)
     run = PROGRAMS[kind](rng)
     program = _core.Program(run.program.encode())
-    level, threads = rng.choice(_core.cpu_levels()), rng.randrange(1, 4)
+    level, threads = rng.choice(_core.levels()), rng.randrange(1, 4)
     sessions = [_core.Session(program, 1, 0), _core.Session(program, threads, level)]
     for session in sessions:
         session.write(PARAMETERS, packed(run.program, PARAMETERS, run.parameters))

@@ -18,6 +18,7 @@ from gvm._core._gvm import (
     Shard,
     blake3,
     cpu_level,
+    device_count,
     infer,
     parse_file,
     random_words,
@@ -31,14 +32,24 @@ CPU_LEVELS = ("scalar", "avx2", "avx512")
 """Names of the CPU levels by number."""
 
 
+DEVICE_LEVEL = 64
+"""The level of device 0; device i has the level 64 + i."""
+
+
 def cpu_levels() -> tuple[int, ...]:
     """The CPU levels this machine has, from scalar up."""
     return tuple(range(cpu_level() + 1))
 
 
+def levels() -> tuple[int, ...]:
+    """All that this machine can execute on: its CPU levels, then its devices."""
+    return cpu_levels() + tuple(DEVICE_LEVEL + index for index in range(device_count()[0]))
+
+
 __all__ = [
     "ABI_VERSION",
     "CPU_LEVELS",
+    "DEVICE_LEVEL",
     "SEMANTICS_VERSION",
     "Program",
     "Session",
@@ -47,7 +58,9 @@ __all__ = [
     "blake3",
     "cpu_level",
     "cpu_levels",
+    "device_count",
     "infer",
+    "levels",
     "parse_file",
     "random_words",
     "run_operator",

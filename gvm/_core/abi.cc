@@ -38,7 +38,7 @@ gvm_type from_type(const Type& t) {
   return out;
 }
 
-bool read_options(const gvm_options* given, CpuLevel* level, int* threads, Error* error) {
+bool read_options(const gvm_options* given, Target* target, Error* error) {
   int requested = -1;
   uint32_t count = 0;
   if (given != nullptr) {
@@ -50,9 +50,13 @@ bool read_options(const gvm_options* given, CpuLevel* level, int* threads, Error
     count = given->threads;
   }
   if (!require(count <= 1024, "gvm_options.threads must be at most 1024", error)) return false;
-  *threads = count != 0 ? static_cast<int>(count)
-                        : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return resolve_cpu_level(requested, level, error);
+  target->threads = count != 0 ? static_cast<int>(count)
+                               : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  if (requested >= kDeviceLevel) {
+    target->device = requested - kDeviceLevel;
+    return true;
+  }
+  return resolve_cpu_level(requested, &target->level, error);
 }
 
 bool check_batch(const gvm_batch& b, uint64_t most, Error* error) {

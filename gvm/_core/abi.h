@@ -56,7 +56,7 @@ bool require(bool condition, const char* rule, Error* error);
 
 gvm_type from_type(const Type& t);
 
-bool read_options(const gvm_options* given, CpuLevel* level, int* threads, Error* error);
+bool read_options(const gvm_options* given, Target* target, Error* error);
 
 // A shard of at most `most` examples, within its batch.
 bool check_batch(const gvm_batch& b, uint64_t most, Error* error);

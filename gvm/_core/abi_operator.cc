@@ -153,9 +153,8 @@ int gvm_operator_run(uint16_t opcode, const gvm_attributes* attributes, const gv
                  "batch, inputs and outputs must be given", e))
       return;
     if (!gvm::check_batch(*batch, static_cast<uint64_t>(gvm::kMaxBatchLimit), e)) return;
-    gvm::CpuLevel level = gvm::CpuLevel::scalar;
-    int threads = 1;
-    if (!gvm::read_options(options, &level, &threads, e)) return;
+    gvm::Target target;
+    if (!gvm::read_options(options, &target, e)) return;
     gvm::Attributes a;
     std::vector<gvm::Type> in_types, out_types;
     const gvm::OpInfo* op = nullptr;
@@ -178,8 +177,7 @@ int gvm_operator_run(uint16_t opcode, const gvm_attributes* attributes, const gv
     }
     for (size_t i = 0; i < out.size(); ++i)
       gvm::set_tensor(&out[i], out_types[i], where.local, outputs[i]);
-    gvm::run_operator(*op, a, in, &out, where, batch->seed, batch->step, site, level, threads,
-                      clamps, e);
+    gvm::run_operator(*op, a, in, &out, where, batch->seed, batch->step, site, target, clamps, e);
   });
 }
 

@@ -25,17 +25,28 @@ extern "C" {
 
 int gvm_cpu_level(void) { return static_cast<int>(gvm::detect_cpu()); }
 
+int gvm_device_count(const char** why) {
+  const char* reason = "";
+  const int count = gvm::count_devices(&reason);
+  if (why != nullptr) *why = reason;
+  return count;
+}
+
 int gvm_session_new(const gvm_program* program, const gvm_options* options, gvm_session** session,
                     gvm_error* error) {
   return guarded(error, [&](Error* e) {
     if (!require(program != nullptr && session != nullptr, "program and session must be given", e))
       return;
     *session = nullptr;
-    gvm::CpuLevel level = gvm::CpuLevel::scalar;
-    int threads = 1;
-    if (!gvm::read_options(options, &level, &threads, e)) return;
+    gvm::Target target;
+    if (!gvm::read_options(options, &target, e)) return;
+    std::unique_ptr<gvm::Device> device;
+    if (target.device >= 0) {
+      device = gvm::open_device(target.device, e);
+      if (device == nullptr) return;
+    }
     auto made = std::make_unique<gvm_session>();
-    made->session = std::make_unique<gvm::Session>(program->program, level, threads);
+    made->session = std::make_unique<gvm::Session>(program->program, target, std::move(device));
     *session = made.release();
   });
 }
@@ -220,13 +231,7 @@ int gvm_session_step(gvm_session* session, const gvm_batch* batch, const void* c
             Status::ok) {
       return;
     }
-    for (const gvm::Buffer& b : session->session->totals()) {
-      const size_t some = std::min(count, static_cast<size_t>(b.size() / sizeof(int64_t)));
-      if (some == 0) break;
-      std::memcpy(totals, b.data(), some * sizeof(int64_t));
-      totals += some;
-      count -= some;
-    }
+    session->session->read_totals(totals, count);
   });
 }
 

@@ -423,6 +423,14 @@ PYBIND11_MODULE(_gvm, m) {
   m.def("version", &gvm_version);
   m.def("cpu_level", &gvm_cpu_level,
         "The highest CPU level of this machine: 0 scalar, 1 AVX2, 2 AVX-512.");
+  m.def(
+      "device_count",
+      [] {
+        const char* why = nullptr;
+        const int count = gvm_device_count(&why);
+        return py::make_tuple(count, why);
+      },
+      "How many devices there are, and why there are none.");
   m.def("infer", &infer, py::arg("opcode"), py::arg("types"), py::arg("attributes"),
         py::arg("max_batch"), py::arg("node") = -1);
   m.def("run_operator", &run_operator, py::arg("opcode"), py::arg("attributes"), py::arg("inputs"),

@@ -16,75 +16,12 @@ int64_t now() {
 
 }  // namespace
 
-Buffer::Buffer(uint64_t bytes)
-    : storage_(bytes > 0 ? new uint8_t[bytes + kAlignment]() : nullptr),
-      data_(nullptr),
-      size_(bytes) {
-  if (storage_ != nullptr) {
-    const uintptr_t at = reinterpret_cast<uintptr_t>(storage_.get());
-    data_ = storage_.get() + (kAlignment - at % kAlignment) % kAlignment;
-  }
-}
-
-void* SlotScratch::get(int slot, int64_t bytes) {
-  Buffer& b = slots_[slot];
-  if (b.size() < static_cast<uint64_t>(bytes)) {
-    Buffer larger(static_cast<uint64_t>(bytes));
-    b.swap(larger);
-  }
-  return b.data();
-}
-
-void* KeptPieces::get(int64_t index, int64_t bytes, bool* fresh) {
-  const size_t i = static_cast<size_t>(index);
-  if (i >= pieces_.size()) {
-    made_.resize(i + 1, false);
-    pieces_.resize(i + 1);
-  }
-  if (pieces_[i].size() != static_cast<uint64_t>(bytes)) {
-    Buffer other(static_cast<uint64_t>(bytes));
-    pieces_[i].swap(other);
-    made_[i] = false;
-  }
-  *fresh = !made_[i];
-  made_[i] = true;
-  return pieces_[i].data();
-}
-
 void set_tensor(Tensor* tensor, const Type& type, int64_t local, void* data) {
   tensor->type = type;
   tensor->data = data;
   for (int i = 0; i < type.rank; ++i)
     tensor->dims[i] = type.dims[i] == kBatch ? local : type.dims[i];
   tensor->elements = type.elements().at(local);
-}
-
-Status run_operator(const OpInfo& op, const Attributes& attributes, const std::vector<Tensor>& in,
-                    std::vector<Tensor>* out, const Batch& batch, uint64_t seed, uint64_t step,
-                    uint32_t site, CpuLevel level, int threads, int64_t* clamps, Error* error) {
-  const Kernel& kernel = cpu_kernel(op);
-  Threads pool(threads);
-  SlotScratch scratch;
-  int64_t count = 0;
-  Call call;
-  call.op = &op;
-  call.attributes = &attributes;
-  call.in = in.data();
-  call.inputs = static_cast<int>(in.size());
-  call.out = out->data();
-  call.batch = batch;
-  call.seed = seed;
-  call.step = step;
-  call.site = site;
-  call.threads = &pool;
-  call.cpu = &cpu_kernels(level);
-  call.scratch = &scratch;
-  call.clamps = &count;
-  call.error = error;
-  const Status status = kernel.run(call);
-  if (status != Status::ok && error->ok()) error->fail(status, "%s: failed", op.name);
-  if (clamps != nullptr) *clamps += count;
-  return status;
 }
 
 bool check_booleans(const std::vector<Type>& types, const char* what, const void* const* data,
@@ -109,19 +46,28 @@ void bind_views(Frame* frame) {
   }
 }
 
-Session::Session(std::shared_ptr<const Program> program, CpuLevel level, int threads)
+Session::Session(std::shared_ptr<const Program> program, const Target& target,
+                 std::unique_ptr<Device> device)
     : program_(std::move(program)),
-      cpu_(&cpu_kernels(level)),
-      threads_(threads),
-      parameters_(program_->parameters.bytes),
-      state_(program_->state.bytes) {
+      device_(std::move(device)),
+      cpu_(&cpu_kernels(target.level)),
+      threads_(target.threads),
+      parameters_(program_->parameters.bytes, device_.get()),
+      state_(program_->state.bytes, device_.get()) {
   for (int k = 0; k < kFunctions; ++k) clamps_[k].assign(program_->functions[k].node_count(), 0);
 }
 
 bool Session::write(bool state, const uint8_t* bytes, size_t size, Error* error) {
   const Layout& layout = state ? program_->state : program_->parameters;
   if (!check_buffer(layout, state ? "state" : "parameters", bytes, size, error)) return false;
-  decode_buffer(layout, bytes, (state ? state_ : parameters_).data());
+  uint8_t* const to = (state ? state_ : parameters_).data();
+  if (device_ == nullptr) {
+    decode_buffer(layout, bytes, to);
+  } else {
+    const Buffer decoded(layout.bytes);
+    decode_buffer(layout, bytes, decoded.data());
+    device_->upload(to, decoded.data(), layout.bytes);
+  }
   parameters_changed();
   return true;
 }
@@ -141,7 +87,14 @@ bool Session::read(bool state, uint8_t* bytes, size_t size, Error* error) const 
         Status::bad_parameters, "%s: the buffer has %llu bytes, received room for %zu",
         state ? "state" : "parameters", static_cast<unsigned long long>(layout.bytes), size);
   }
-  encode_buffer(layout, (state ? state_ : parameters_).data(), bytes);
+  const Buffer& from = state ? state_ : parameters_;
+  if (device_ == nullptr) {
+    encode_buffer(layout, from.data(), bytes);
+  } else {
+    const Buffer fetched(layout.bytes);
+    device_->download(fetched.data(), from.data(), layout.bytes);
+    encode_buffer(layout, fetched.data(), bytes);
+  }
   return true;
 }
 
@@ -153,7 +106,7 @@ Plan Session::make_plan(FunctionKind kind, int64_t batch, Variant variant) const
                              (kind == kPredict ? 0 : program_->labels.size()));
     last = first + static_cast<int>(program_->parameters.types.size());
   }
-  PlanTraits traits = cpu_plan_traits();
+  PlanTraits traits = device_ != nullptr ? device_->plan_traits() : cpu_plan_traits();
   if (variant == Variant::plain) {
     traits.epilogue = nullptr;
     traits.converts = nullptr;
@@ -182,11 +135,11 @@ std::unique_ptr<Frame> Session::new_frame(FunctionKind kind, int64_t batch) {
   auto frame = std::make_unique<Frame>();
   frame->batch = batch;
   frame->plan = make_plan(kind, batch, choose_variant(kind));
-  frame->arena = Buffer(frame->plan.arena_bytes);
+  frame->arena = Buffer(frame->plan.arena_bytes, device_.get());
   frame->values.resize(f.values.size());
   // Constants have one size and place for every batch, so frames that live stay valid.
   if (constants_[kind].size() != frame->plan.constant_bytes) {
-    constants_[kind] = Buffer(frame->plan.constant_bytes);
+    constants_[kind] = Buffer(frame->plan.constant_bytes, device_.get());
   }
   for (size_t v = 0; v < f.values.size(); ++v) {
     Tensor& t = frame->values[v];
@@ -217,14 +170,25 @@ void Session::bind_parameters(FunctionKind kind, Frame* frame) {
   }
 }
 
+void Session::bind_given(Frame* frame, size_t value, const void* data) {
+  Tensor& t = frame->values[value];
+  if (device_ == nullptr) {
+    t.data = const_cast<void*>(data);
+    return;
+  }
+  if (frame->given.size() <= value) frame->given.resize(value + 1);
+  const uint64_t bytes = static_cast<uint64_t>(t.bytes());
+  if (frame->given[value].size() != bytes) frame->given[value] = Buffer(bytes, device_.get());
+  t.data = frame->given[value].data();
+  device_->upload(t.data, data, bytes);
+}
+
 void Session::bind(FunctionKind kind, Frame* frame, const void* const* inputs,
                    const void* const* labels) {
   size_t v = 0;
-  for (size_t i = 0; i < program_->inputs.size(); ++i)
-    frame->values[v++].data = const_cast<void*>(inputs[i]);
+  for (size_t i = 0; i < program_->inputs.size(); ++i) bind_given(frame, v++, inputs[i]);
   if (kind != kPredict) {
-    for (size_t i = 0; i < program_->labels.size(); ++i)
-      frame->values[v++].data = const_cast<void*>(labels[i]);
+    for (size_t i = 0; i < program_->labels.size(); ++i) bind_given(frame, v++, labels[i]);
   }
   bind_parameters(kind, frame);
   bind_views(frame);
@@ -237,7 +201,7 @@ bool Session::prepare(FunctionKind kind, const Step& step, std::vector<Tensor>* 
   const Segment& segment = f.segments[static_cast<size_t>(step.segment)];
   const Node& node = segment.nodes[static_cast<size_t>(step.node)];
   size_t counter = segment.first_node + static_cast<size_t>(step.node);
-  to->kernel = &cpu_kernel(*node.op);
+  to->kernel = &kernel(*node.op);
   for (int v : node.inputs) to->in.push_back((*values)[static_cast<size_t>(v)]);
   for (int v : node.outputs) to->out.push_back((*values)[static_cast<size_t>(v)]);
   // In a plain plan, which is as large as the cost says, a view has a place of its own.
@@ -284,7 +248,8 @@ bool Session::prepare(FunctionKind kind, const Step& step, std::vector<Tensor>* 
   }
   // A value without a batch is computed in every shard; the shard of the first example counts it.
   const bool counted = to->out[0].type.batched() || batch.offset == 0;
-  call.clamps = counted ? &clamps_[kind][counter] : &to->counted_elsewhere;
+  call.clamps = counted ? &clamps_[kind][counter] : &counted_elsewhere_;
+  if (device_ != nullptr) device_->prepare(&call);
   return true;
 }
 
@@ -302,6 +267,7 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
   }
   const Status status = made.kernel->run(made.call);
   if (timed) {
+    finish(error);
     time.end = now();
     time.function = kind;
     const size_t first =
@@ -335,7 +301,9 @@ Status Session::run_segment(FunctionKind kind, Frame* frame, size_t segment, con
     const Status done = run_step(kind, plan.steps[i], &frame->values, batch, seed, step, error);
     if (done != Status::ok) return done;
   }
-  return Status::ok;
+  if (finish(error)) return Status::ok;
+  constants_valid_[kind] = false;  // they may be what has failed
+  return error->status;
 }
 
 namespace {
@@ -393,7 +361,7 @@ Status Session::predict(const void* const* inputs, int64_t n, void* const* outpu
   const Function& f = program_->functions[kPredict];
   for (size_t i = 0; i < f.outputs.size(); ++i) {
     const Tensor& t = frame->values[static_cast<size_t>(f.outputs[i])];
-    std::memcpy(outputs[i], t.data, static_cast<size_t>(t.bytes()));
+    download(outputs[i], t.data, static_cast<uint64_t>(t.bytes()));
   }
   give_frame(kPredict, std::move(frame));
   return Status::ok;
@@ -407,7 +375,9 @@ Status Session::loss(const void* const* inputs, const void* const* labels, int64
   if (status != Status::ok) return status;
   const Function& f = program_->functions[kLoss];
   for (size_t i = 0; i < f.outputs.size(); ++i) {
-    sums[i] += *frame->values[static_cast<size_t>(f.outputs[i])].as<int64_t>();
+    int64_t sum = 0;
+    download(&sum, frame->values[static_cast<size_t>(f.outputs[i])].data, sizeof sum);
+    sums[i] += sum;
   }
   give_frame(kLoss, std::move(frame));
   return Status::ok;
@@ -423,8 +393,7 @@ Status Session::run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Er
   size_t t = 0;
   for (size_t s = 0; s < segment; ++s) {
     for (int v : f.segments[s].totals) {
-      frame->values[static_cast<size_t>(v)].data =
-          const_cast<int64_t*>(totals + program_->totals[t++].offset);
+      bind_given(frame, static_cast<size_t>(v), totals + program_->totals[t++].offset);
     }
   }
   bind_parameters(kGrad, frame);
@@ -433,11 +402,21 @@ Status Session::run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Er
       run_segment(kGrad, frame, segment, shard->batch, shard->seed, shard->step, error);
   if (status != Status::ok) return status;
   const std::vector<int>& reduce = f.segments[segment].reduce;
+  std::vector<Buffer> fetched;
+  std::vector<const int64_t*> parts;
+  for (int v : reduce) {
+    const Tensor& part = frame->values[static_cast<size_t>(v)];
+    parts.push_back(part.as<int64_t>());
+    if (device_ == nullptr) continue;
+    fetched.emplace_back(static_cast<uint64_t>(part.bytes()));
+    device_->download(fetched.back().data(), part.data, fetched.back().size());
+    parts.back() = reinterpret_cast<const int64_t*>(fetched.back().data());
+  }
   for (size_t i = 0; i < reduce.size(); ++i) {
     const Tensor& part = frame->values[static_cast<size_t>(reduce[i])];
     const TotalInfo& total = program_->totals[t + i];
     const int64_t* sum = sums + total.offset;
-    const int64_t* more = part.as<int64_t>();
+    const int64_t* more = parts[i];
     const int64_t bad = first_sum_outside(sum, more, part.elements, total.type.bound);
     if (bad == part.elements) continue;
     error->fail(Status::bad_input, "sums: %lld plus %lld leaves the bound of total %zu",
@@ -447,7 +426,7 @@ Status Session::run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Er
   for (size_t i = 0; i < reduce.size(); ++i) {
     const Tensor& part = frame->values[static_cast<size_t>(reduce[i])];
     int64_t* sum = sums + program_->totals[t + i].offset;
-    for (int64_t e = 0; e < part.elements; ++e) sum[e] += part.as<int64_t>()[e];
+    for (int64_t e = 0; e < part.elements; ++e) sum[e] += parts[i][e];
   }
   shard->failed = false;
   ++shard->next_segment;
@@ -458,6 +437,11 @@ Status Session::apply(const int64_t* totals, uint64_t seed, uint64_t step, Error
   const uint32_t segments = static_cast<uint32_t>(program_->functions[kGrad].segments.size());
   if (!check_totals(totals, segments, error)) return error->status;
   std::vector<const int64_t*> given;
+  Buffer moved(device_ == nullptr ? 0 : program_->total_elements * sizeof(int64_t), device_.get());
+  if (device_ != nullptr) {
+    device_->upload(moved.data(), totals, moved.size());
+    totals = reinterpret_cast<const int64_t*>(moved.data());
+  }
   for (const TotalInfo& t : program_->totals) given.push_back(totals + t.offset);
   std::unique_ptr<Frame> frame = take_frame(kApply, 1);
   begin_apply(frame.get(), given);

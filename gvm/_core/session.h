@@ -9,27 +9,36 @@
 
 #include "cpu/dispatch.h"
 #include "cpu/kernel.h"
+#include "device.h"
 #include "plan.h"
 #include "program.h"
 
 namespace gvm {
 
-// 64-byte aligned memory, zeroed.
+// 64-byte aligned memory, zeroed: this machine's, or a device's, which outlives it.
 class Buffer {
  public:
-  explicit Buffer(uint64_t bytes = 0);
+  explicit Buffer(uint64_t bytes = 0, Device* device = nullptr);
+  Buffer(Buffer&& other) noexcept : Buffer() { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer();
   uint8_t* data() const { return data_; }
   uint64_t size() const { return size_; }
   void swap(Buffer& other) {
     storage_.swap(other.storage_);
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(device_, other.device_);
   }
 
  private:
   std::unique_ptr<uint8_t[]> storage_;
   uint8_t* data_;
   uint64_t size_;
+  Device* device_;
 };
 
 class SlotScratch : public Scratch {
@@ -58,6 +67,13 @@ struct Options {
   int threads = 0;     // 0: one per processor
   int cpu_level = -1;  // -1: the best here, capped by GVM_CPU
 };
+
+// What executes: a CPU level with so many threads, or a device.
+struct Target {
+  CpuLevel level = CpuLevel::scalar;
+  int threads = 1;
+  int device = -1;  // index, or -1: the CPU
+};
 // The level to run at, or false when GVM_CPU or the request names one this machine lacks.
 bool resolve_cpu_level(int requested, CpuLevel* level, Error* error);
 
@@ -71,12 +87,13 @@ bool check_booleans(const std::vector<Type>& types, const char* what, const void
 // Executes one judged node by itself.
 Status run_operator(const OpInfo& op, const Attributes& attributes, const std::vector<Tensor>& in,
                     std::vector<Tensor>* out, const Batch& batch, uint64_t seed, uint64_t step,
-                    uint32_t site, CpuLevel level, int threads, int64_t* clamps, Error* error);
+                    uint32_t site, const Target& target, int64_t* clamps, Error* error);
 
 // The values of one execution of one function for a fixed batch.
 struct Frame {
   Plan plan;
   Buffer arena;
+  std::vector<Buffer> given;  // inputs and labels, where a device needs a copy of its own
   std::vector<Tensor> values;
   int64_t batch = 0;
 };
@@ -95,7 +112,6 @@ struct Prepared {
   const Kernel* kernel = nullptr;
   std::vector<Tensor> in, out;
   Fused fused;
-  int64_t counted_elsewhere = 0;
   Call call;
 };
 
@@ -112,7 +128,9 @@ struct Shard;
 
 class Session {
  public:
-  Session(std::shared_ptr<const Program> program, CpuLevel level, int threads);
+  // On the device, if there is one; else on the CPU.
+  Session(std::shared_ptr<const Program> program, const Target& target,
+          std::unique_ptr<Device> device);
 
   const Program& program() const { return *program_; }
   bool write(bool state, const uint8_t* bytes, size_t size, Error* error);
@@ -127,8 +145,8 @@ class Session {
   // first element is below `wanted`.
   Status step(const void* const* inputs, const void* const* labels, int64_t n, uint64_t seed,
               uint64_t step, uint64_t wanted, Error* error);
-  // Those of the last step(), in the program's order; empty before the first.
-  const std::vector<Buffer>& totals() const { return totals_; }
+  // The first `count` totals of the last step(), in the program's order.
+  void read_totals(int64_t* totals, size_t count) const;
 
   // A frame for this batch: the spare one where it fits. give_frame keeps it for the next.
   std::unique_ptr<Frame> take_frame(FunctionKind kind, int64_t batch);
@@ -154,6 +172,17 @@ class Session {
   std::string describe_plan(FunctionKind kind, int64_t batch);
 
  private:
+  const Kernel& kernel(const OpInfo& op) const {
+    return device_ != nullptr ? device_->kernel(op) : cpu_kernel(op);
+  }
+  // Between this machine and where values lie.
+  void upload(void* to, const void* from, uint64_t bytes) const;
+  void download(void* to, const void* from, uint64_t bytes) const;
+  void copy(void* to, const void* from, uint64_t bytes) const;
+  // Whether all that was begun has ended well.
+  bool finish(Error* error) const { return device_ == nullptr || device_->finish(error); }
+  void bind_given(Frame* frame, size_t value, const void* data);
+
   enum class Variant { unknown, whole, without_constants, plain };
 
   Plan make_plan(FunctionKind kind, int64_t batch, Variant variant) const;
@@ -186,6 +215,7 @@ class Session {
                                            uint64_t wanted) const;
 
   std::shared_ptr<const Program> program_;
+  std::unique_ptr<Device> device_;  // outlives every buffer below
   const CpuKernels* cpu_;
   Threads threads_;
   SlotScratch scratch_;
@@ -193,6 +223,7 @@ class Session {
   Buffer parameters_, state_, next_parameters_, next_state_;
   std::vector<Buffer> totals_;
   uint64_t version_ = 0;
+  int64_t counted_elsewhere_ = 0;
   bool profiling_ = false;
   std::vector<StepTime> times_;
   Variant variants_[kFunctions] = {};

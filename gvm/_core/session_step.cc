@@ -96,8 +96,9 @@ void Session::begin_apply(Frame* frame, const std::vector<const int64_t*>& total
   }
   for (const int64_t* t : totals) frame->values[v++].data = const_cast<int64_t*>(t);
   if (next_parameters_.size() != program_->parameters.bytes)
-    next_parameters_ = Buffer(program_->parameters.bytes);
-  if (next_state_.size() != program_->state.bytes) next_state_ = Buffer(program_->state.bytes);
+    next_parameters_ = Buffer(program_->parameters.bytes, device_.get());
+  if (next_state_.size() != program_->state.bytes)
+    next_state_ = Buffer(program_->state.bytes, device_.get());
   // What kernels produce as an output goes straight to its place in the next buffers.
   for (size_t i = 0; i < f.outputs.size(); ++i) {
     if (is_made_in_place(*frame, f.outputs[i])) {
@@ -122,7 +123,7 @@ Status Session::run_apply(Frame* frame, const std::vector<bool>& done, uint64_t 
         run_step(kApply, steps[i], &frame->values, Batch{1, 0, 1}, seed, step, error);
     if (status != Status::ok) return status;
   }
-  return Status::ok;
+  return finish(error) ? Status::ok : error->status;
 }
 
 void Session::end_apply(std::unique_ptr<Frame> frame) {
@@ -131,7 +132,7 @@ void Session::end_apply(std::unique_ptr<Frame> frame) {
   for (size_t i = 0; i < f.outputs.size(); ++i) {
     const Tensor& t = frame->values[static_cast<size_t>(f.outputs[i])];
     if (t.data != next_place(i)) {
-      std::memcpy(next_place(i), t.data, static_cast<size_t>(t.bytes()));
+      copy(next_place(i), t.data, static_cast<uint64_t>(t.bytes()));
     }
   }
   give_frame(kApply, std::move(frame));
@@ -181,7 +182,7 @@ std::vector<DirectUpdate> Session::direct_updates(const Frame& grad, const Frame
   std::vector<DirectUpdate> found;
   for (size_t a = 0; a < apply.plan.steps.size(); ++a) {
     const Node& update = g.segments[0].nodes[static_cast<size_t>(apply.plan.steps[a].node)];
-    if (!cpu_kernel(*update.op).ranged || update.inputs.size() > UpdateSink::kOperands) continue;
+    if (!kernel(*update.op).ranged || update.inputs.size() > UpdateSink::kOperands) continue;
     bool plain = true;
     for (int v : update.outputs) {
       plain = plain && is_made_in_place(apply, v) && apply_reads[static_cast<size_t>(v)] == 0 &&
@@ -201,7 +202,7 @@ std::vector<DirectUpdate> Session::direct_updates(const Frame& grad, const Frame
       const Step& gradient = grad.plan.steps[total.known];
       const Node& node = f.segments[static_cast<size_t>(gradient.segment)]
                              .nodes[static_cast<size_t>(gradient.node)];
-      bool known = cpu_kernel(*node.op).sinks;
+      bool known = kernel(*node.op).sinks;
       for (size_t k = 0; k < update.inputs.size(); ++k) {
         const int other = update.inputs[k] - first_total;
         known = known &&
@@ -213,6 +214,16 @@ std::vector<DirectUpdate> Session::direct_updates(const Frame& grad, const Frame
     }
   }
   return found;
+}
+
+void Session::read_totals(int64_t* totals, size_t count) const {
+  for (const Buffer& b : totals_) {
+    const size_t some = std::min(count, static_cast<size_t>(b.size() / sizeof(int64_t)));
+    if (some == 0) break;
+    download(totals, b.data(), some * sizeof(int64_t));
+    totals += some;
+    count -= some;
+  }
 }
 
 Status Session::step(const void* const* inputs, const void* const* labels, int64_t n, uint64_t seed,
@@ -244,7 +255,7 @@ Status Session::step(const void* const* inputs, const void* const* labels, int64
                    .outputs[0] == s.reduce[i];
       });
       if (!direct && total.size() == 0) {
-        Buffer made(static_cast<uint64_t>(frame->values[v].bytes()));
+        Buffer made(static_cast<uint64_t>(frame->values[v].bytes()), device_.get());
         total.swap(made);
       }
       uint8_t* const to = direct ? nullptr : total.data();
@@ -285,7 +296,7 @@ Status Session::step(const void* const* inputs, const void* const* labels, int64
       const Tensor& part = frame->values[static_cast<size_t>(f.segments[s].reduce[i])];
       void* to = const_cast<int64_t*>(totals[first]);
       if (to != nullptr && part.data != to) {
-        std::memcpy(to, part.data, static_cast<size_t>(part.bytes()));
+        copy(to, part.data, static_cast<uint64_t>(part.bytes()));
       }
       frame->values[static_cast<size_t>(f.segments[s].totals[i])].data = to;
     }
@@ -293,7 +304,10 @@ Status Session::step(const void* const* inputs, const void* const* labels, int64
   for (const auto& [v, data] : moved) frame->values[v].data = data;
   give_frame(kGrad, std::move(frame));
   const Status status = run_apply(apply.get(), done, seed, step, error);
-  if (status != Status::ok) return status;
+  if (status != Status::ok) {
+    if (device_ != nullptr) constants_valid_[kGrad] = false;  // they may be what has failed
+    return status;
+  }
   for (const auto& [place, count] : clamps) *place += count;
   end_apply(std::move(apply));
   return Status::ok;

@@ -77,6 +77,8 @@ struct Fused {
   bool relu = false;         // max(q, 0) after the convert
 };
 
+class CudaQueue;
+
 struct Call {
   const OpInfo* op = nullptr;
   const Attributes* attributes = nullptr;
@@ -97,6 +99,7 @@ struct Call {
   RouteCounts* routes = nullptr;  // added to, where somebody asks
   Kept* kept = nullptr;           // given where in[1] is the same until the parameters change
   Error* error = nullptr;
+  CudaQueue* cuda = nullptr;  // given to the kernels of that device, instead of what is the CPU's
 
   int64_t attr(int i) const { return attributes->get(i); }
   const std::vector<int64_t>& list(int i) const { return attributes->list(i); }
@@ -106,7 +109,7 @@ struct Call {
 // (numerics section 3): base + (e / run) * stride + e % run.
 struct IndexMap {
   int64_t run, stride, base;
-  int64_t operator()(int64_t e) const { return base + (e / run) * stride + e % run; }
+  constexpr int64_t operator()(int64_t e) const { return base + (e / run) * stride + e % run; }
 };
 IndexMap index_map(const Type& type, const Batch& batch);
 

@@ -171,11 +171,18 @@ typedef struct gvm_options {
   uint64_t struct_size;
   uint32_t threads;  /* 0: one per processor */
   int32_t cpu_level; /* 0 scalar, 1 AVX2, 2 AVX-512; -1: the best here, capped by GVM_CPU of the
-                        environment */
+                        environment; GVM_DEVICE(i): not the CPU but device i, which MUST be below
+                        gvm_device_count */
 } gvm_options;
+
+#define GVM_DEVICE(index) (64 + (index))
 
 /* Levels this machine has, best last: the highest value cpu_level may take. */
 GVM_API int gvm_cpu_level(void);
+
+/* Devices that sessions may run on: CUDA GPUs, where the library has that backend. *why (MAY be
+ * NULL) says in words what stands in the way where there are none; static storage. */
+GVM_API int gvm_device_count(const char** why);
 
 /* The session keeps the program alive. Parameters and state start at zero. `options` MAY be NULL.
  */
