@@ -35,7 +35,8 @@ def from_tensorflow(
     ``loss``: "softmax_cross_entropy", "sigmoid_cross_entropy" or "mean_squared_error"; without one
     the model only runs.
     ``formats``: None (chosen per tensor), "<IL,FL>", the uniform format of the seed literature,
-    which needs no calibration, or :class:`gvm.Formats`.
+    which needs no calibration, "weights=<2,14> activations=<6,10> gradients=<2,14>", one of each
+    kind, or :class:`gvm.Formats`.
     ``trainable``: names of the parameters that train, or patterns of them such as "head/*"; None:
     all that the source trains. What is before the first of them runs as in a model that only runs.
 

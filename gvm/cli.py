@@ -74,7 +74,7 @@ def import_(
     labels: Annotated[Path | None, typer.Option(help="Labels of the typical inputs.")] = None,
     formats: Annotated[
         str | None,
-        typer.Option(help="'<8,8>' for all, or a JSON file: {name: fraction bits}."),
+        typer.Option(help="'<8,8>' for all, 'weights=<2,14> ...', or a file: {name: bits}."),
     ] = None,
     trainable: Annotated[
         list[str] | None, typer.Option(help="Parameters that train, by name or pattern; else all.")
@@ -90,8 +90,7 @@ def import_(
         calibration=calibration and read_array(calibration),
         loss=loss and loss.value,
         labels=labels and read_array(labels),
-        formats=formats
-        and (formats if formats.strip().startswith("<") else Formats.read(Path(formats))),
+        formats=formats and (formats if "<" in formats else Formats.read(Path(formats))),
         trainable=trainable or None,
     )
     load_from = gvm.from_onnx if source.suffix.lower() == ".onnx" else gvm.from_tensorflow

@@ -8,21 +8,23 @@ came from, its root.
 from __future__ import annotations
 
 import difflib
-import json
 import math
-import os
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from gvm.errors import ImportModelError
+from gvm.given_formats import KINDS, LEAST_FRACTION_BITS, MOST_FRACTION_BITS, Formats
 from gvm.graph import TOTAL, Graph, Node, Value
 from gvm.ops import OPERATORS
 from gvm.types import BITS
 
-LEAST_FRACTION_BITS, MOST_FRACTION_BITS = -32, 47
-"""Of any value, exact products included (numerics section 1)."""
+__all__ = [
+    "EXTRA_WEIGHT_BITS",
+    "LEAST_FRACTION_BITS",
+    "MOST_FRACTION_BITS",
+    "Chooser",
+    "Formats",
+    "fraction_bits",
+]
 EXTRA_WEIGHT_BITS = 16
 """Fraction bits that the i32 weights of profile w32 have beyond the i16 view."""
 MOST_I16_BITS = MOST_FRACTION_BITS - EXTRA_WEIGHT_BITS
@@ -41,64 +43,6 @@ MOST_NOISE = 1e-3
 the root mean square of another, that one has no say in how far above the largest they reach."""
 FEWEST_INPUT_BITS = 6
 """An input whose largest magnitude has fewer bits is refused."""
-
-
-@dataclass(frozen=True)
-class Formats:
-    """How formats are chosen. Headroom: powers of two left free above the largest value seen.
-
-    None stands for 3 of activations and 2 of weights that training moves. Others do not grow: it is
-    0 for weights, and for activations 1, or less where outliers are so far above the rest that the
-    room would cost the rest (MARGINS).
-    """
-
-    uniform: int | None = None
-    """Fraction bits of every i16 tensor, or None: chosen per tensor."""
-    activation_headroom: int | None = None
-    delta_headroom: int = 2
-    weight_headroom: int | None = None
-    overrides: Mapping[str, int] = field(default_factory=dict)
-    """Fraction bits by the name of an input, a parameter, or a node whose result is rounded; for a
-    bias those of profile w16. Any other name is refused."""
-
-    @staticmethod
-    def parse(text: str | None) -> Formats:
-        """``None`` for calibrated formats, or the seeds' uniform ``"<IL,FL>"`` with IL + FL =
-        16."""
-        if text is None:
-            return Formats()
-        match = re.fullmatch(r"\s*<\s*(-?\d+)\s*,\s*(-?\d+)\s*>\s*", text)
-        if match is None or int(match[1]) + int(match[2]) != 16:
-            raise ImportModelError(
-                f'formats must be "<IL,FL>" with IL + FL = 16, received {text!r}'
-            )
-        bits = int(match[2])
-        if not LEAST_FRACTION_BITS <= bits <= MOST_FRACTION_BITS:
-            raise ImportModelError(
-                f"formats: FL must be in [{LEAST_FRACTION_BITS}, {MOST_FRACTION_BITS}], "
-                f"received {bits}"
-            )
-        return Formats(uniform=bits)
-
-    @staticmethod
-    def read(path: str | os.PathLike[str]) -> Formats:
-        """Overrides of a JSON file: an object of names and fraction bits. Raises ImportModelError
-        with the file's name for any other, OSError where it cannot be read."""
-        name = os.fspath(path)
-        try:
-            given = json.loads(Path(path).read_bytes())
-        except ValueError as error:
-            raise ImportModelError(f"{name}: not JSON: {error}") from None
-        if not isinstance(given, dict):
-            raise ImportModelError(f"{name}: must hold one object of names and fraction bits")
-        for key, bits in given.items():
-            whole = isinstance(bits, int) and not isinstance(bits, bool)
-            if not whole or not LEAST_FRACTION_BITS <= bits <= MOST_FRACTION_BITS:
-                raise ImportModelError(
-                    f"{name}: fraction bits of {key!r} must be whole and in "
-                    f"[{LEAST_FRACTION_BITS}, {MOST_FRACTION_BITS}], received {json.dumps(bits)}"
-                )
-        return Formats(overrides=given)
 
 
 def fraction_bits(most: float, dtype: str, headroom: int, cap: int) -> int:
@@ -135,7 +79,9 @@ class Chooser:
         self._used: set[str] = set()
         self._asked: set[str] = set()
         """Names whose format was asked for: those that an override may have."""
+        self._growth: dict[Value, float] = {}
         self._limits = self._find_limits()
+        self._find_growth()
         self._logits = self._roots_read_by("softmax", "sigmoid_cross_entropy")
         errors = self._roots_read_by("mean_squared_error")
         self._errors = dict.fromkeys(errors, max((self._range(v) for v in errors), default=0.0))
@@ -289,8 +235,23 @@ class Chooser:
         read = [v for n in nodes for v in n.inputs if self.graph.types[v].dtype == "real"]
         return {r for v in read for r in self._roots(v)}
 
+    def _find_growth(self) -> None:
+        """By how much values that share the format of a root may exceed what was seen of it."""
+        along: dict[Value, float] = {}
+        for node in self.graph.nodes:
+            if node.op == TOTAL or OPERATORS[node.op].result != "keeps":
+                continue
+            before = max((along.get(v, 1.0) for v in node.inputs), default=1.0)
+            grown = before * OPERATORS[node.op].growth(node.attributes)
+            if grown == 1.0:
+                continue
+            for v in node.outputs:
+                along[v] = grown
+                for root in self._roots(v):
+                    self._growth[root] = max(self._growth.get(root, 1.0), grown)
+
     def _range(self, v: Value) -> float:
-        return self.ranges.get(v, 0.0)
+        return self.ranges.get(v, 0.0) * self._growth.get(v, 1.0)
 
     # -- the format of a root
 
@@ -301,7 +262,10 @@ class Chooser:
         if name in self.formats.overrides:
             self._used.add(name)
             return self.formats.overrides[name]
-        return self.formats.uniform if dtype == "i16" else None
+        if dtype != "i16":
+            return None
+        kind = 0 if v in self.parameters else 2 if self._is_delta(v) else 1
+        return self.formats.kinds.get(KINDS[kind], self.formats.uniform)
 
     def _of_root(self, v: Value, dtype: str) -> int:
         fixed = self._fixed(v, dtype)

@@ -259,6 +259,11 @@ class Operator(ABC):
         return cls.inputs[min(position, len(cls.inputs) - 1)]
 
     @staticmethod
+    def growth(attributes: Attributes) -> float:
+        """By what factor a result may exceed that of ``real``, of an operator that draws."""
+        return 1.0
+
+    @staticmethod
     def at_batch(attributes: Attributes, batch: int) -> Attributes:
         """The attributes with the batch in place of -1 in a ``shape``: what ``real`` is given."""
         shape = attributes.get("shape")

@@ -53,7 +53,7 @@ def calibration_data(
     Classes are drawn where no labels are given. Raises GvmError for what does not fit the graph.
     """
     if inputs is None:
-        if formats.uniform is None:
+        if not formats.given:
             raise GvmError('calibration: inputs are needed, or a uniform format such as "<8,8>"')
         if labels is not None:
             raise GvmError("labels: the calibration inputs that they belong to are needed")
@@ -93,7 +93,7 @@ def _draw_labels(graph: Graph, label: Value, count: int, formats: Formats) -> ND
     words = _core.random_words(0, 0, 0, 8, 0, math.prod(shape)).reshape(shape)
     if graph.types[label].dtype != "real":
         return np.asarray(words % _classes(graph, label), dtype=np.int64)
-    if formats.uniform is None:
+    if not formats.given:
         raise GvmError("labels: the targets of the calibration inputs are needed beside them")
     return np.asarray(words / 2.0**31 - 1.0)
 

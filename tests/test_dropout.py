@@ -12,6 +12,7 @@ from gvm import _core
 from gvm.graph import Builder, Graph
 from gvm.model import Model
 from gvm.ops import OPERATORS
+from gvm.ops.dropout import Dropout
 from gvm.program import steps_of
 from gvm.random import Purpose, halves, permutation
 from gvm.types import i16
@@ -57,6 +58,34 @@ def test_evaluation_drops_nothing() -> None:
     assert np.array_equal(dropped.run(X), plain.run(X))
     assert dropped.graph_id == plain.graph_id
     assert dropped.train_id != plain.train_id
+
+
+def test_what_stays_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements that stay grow by 1/keep, which calibration does not see: formats leave room."""
+
+    def clamped() -> int:
+        made = model(6554)
+        history = made.train(X, Y, optimizer=MOMENTUM, batch_size=16, seed=SEED)
+        return sum(n for name, n in history.clamped.items() if "dropout" in name)
+
+    assert clamped() == 0
+    monkeypatch.setattr(Dropout, "growth", staticmethod(lambda attributes: 1.0))
+    assert clamped() > 0
+
+
+@pytest.mark.parametrize(("label", "moves"), [(0, False), (1, True)])
+def test_gradients_stop_at_the_limits(label: int, moves: bool) -> None:
+    """What stays is 16, beyond the limit of 8: a step may pull it back, not push it further."""
+    g = Builder()
+    weight = g.parameter("weight", np.ones((1, 1)))
+    hidden = g.dropout(g.matmul(g.input("x", (-1, 1)), weight), keep=16384, stream=0)
+    logits = g.matmul(hidden, g.parameter("last", np.array([[0.125, 0.0]])))
+    made = Model.from_graph(
+        g.graph(predict=(logits,)), None, "softmax_cross_entropy", formats="<4,12>"
+    )
+    made.train(np.full((64, 1), 4.0), np.full(64, label), batch_size=64, seed=SEED)
+    assert (float(made.parameter_arrays()["weight"].real()[0, 0]) < 1) == moves
+    assert float(made.parameter_arrays()["weight"].real()[0, 0]) <= 1
 
 
 def test_a_step_is_that_of_the_masked_network() -> None:

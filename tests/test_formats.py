@@ -73,6 +73,32 @@ def test_formats_that_cannot_be_read(text: str) -> None:
         Formats.parse(text)
 
 
+def test_formats_of_kinds() -> None:
+    text = "weights=<2,14>  activations = <6,10> gradients=<4,12>"
+    formats = Formats.parse(text)
+    assert formats == Formats(kinds={"weights": 14, "activations": 10, "gradients": 12})
+    assert formats.given
+    assert not Formats.parse("weights=<2,14>").given
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (
+            "weight=<2,14>",
+            "each of weights, activations, gradients at most once, received 'weight'",
+        ),
+        ("weights=<2,14> weights=<8,8>", "at most once, received 'weights'"),
+        ("weights=<2,15>", "formats must be \"<IL,FL>\" with IL \\+ FL = 16, received '<2,15>'"),
+        ("weights=2,14", "received '2,14'"),
+        ("weights=<2,14> and more", "each of weights, .* received 'and'"),
+    ],
+)
+def test_kinds_that_cannot_be_read(text: str, match: str) -> None:
+    with pytest.raises(ImportModelError, match=match):
+        Formats.parse(text)
+
+
 def types_by_name(q: Quantized) -> dict[str, Type]:
     return {name: q.graph.types[v] for v, name in q.graph.names.items()}
 
@@ -135,6 +161,27 @@ def test_uniform_formats_hold_everywhere() -> None:
         assert narrow
         assert {t.fraction_bits for t in narrow} == {9}
         assert set(q.narrow_bits.values()) <= {9}
+
+
+def test_kinds_hold_everywhere() -> None:
+    formats = Formats(kinds={"weights": 14, "activations": 10, "gradients": 12})
+    q = quantized(cnn(), CROSS_ENTROPY, formats)
+    g = q.graph
+    assert set(q.narrow_bits.values()) == {14}
+    made = {v: n for n in g.nodes for v in n.outputs}
+    seen = set()
+    for v, t in enumerate(g.types):
+        if t.dtype == "i16":
+            stage = made[v].stage if v in made else "forward"
+            wanted = {"view": 14, "forward": 10, "backward": 12}[stage]
+            assert t.fraction_bits == wanted
+            seen.add(wanted)
+    assert seen == {10, 12, 14}
+    # What no kind names is calibrated.
+    some = quantized(cnn(), CROSS_ENTROPY, Formats(kinds={"weights": 9}))
+    calibrated = quantized(cnn(), CROSS_ENTROPY)
+    assert some.graph.types[some.graph.inputs[0]] == calibrated.graph.types[g.inputs[0]]
+    assert set(some.narrow_bits.values()) == {9}
 
 
 def test_overrides() -> None:

@@ -58,6 +58,10 @@ class Dropout(Operator):
         return inputs[0]
 
     @staticmethod
+    def growth(attributes: Attributes) -> float:
+        return ALL / integer(attributes, "keep")
+
+    @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         (to,) = execution.output_types
         keep, stream = integer(attributes, "keep"), integer(attributes, "stream")
@@ -82,7 +86,7 @@ class Dropout(Operator):
         delta: Value,
     ) -> Sequence[Value | None]:
         same = {name: attributes[name] for name in ("keep", "stream")}
-        return (g.dropout(delta, **same),)
+        return (g.dropout(g.convert_grad(output, delta), **same),)
 
     @staticmethod
     def cases() -> Iterator[Case]:

@@ -211,4 +211,4 @@ def _check(name: str, value: int) -> None:
 
 def _needs_data(formats: str | Formats | None) -> bool:
     parsed = formats if isinstance(formats, Formats) else Formats.parse(formats)
-    return parsed.uniform is None
+    return not parsed.given
