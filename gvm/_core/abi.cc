@@ -322,6 +322,18 @@ void gvm_blake3(const void* bytes, size_t size, uint8_t id[GVM_ID_BYTES]) {
   std::copy(h.begin(), h.end(), id);
 }
 
+int gvm_blake3_chunks(const void* bytes, size_t size, uint64_t first, int root, uint8_t* values) {
+  if ((bytes == nullptr && size != 0) || values == nullptr) return GVM_BAD_CALL;
+  if (root != 0 && (size > 1024 || first != 0)) return GVM_BAD_CALL;
+  gvm::blake3_chunks(static_cast<const uint8_t*>(bytes), size, first, root != 0, values);
+  return GVM_OK;
+}
+
+void gvm_blake3_parent(const uint8_t* left, const uint8_t* right, int root,
+                       uint8_t value[GVM_ID_BYTES]) {
+  gvm::blake3_parent(left, right, root != 0, value);
+}
+
 int gvm_random_words(uint64_t seed, uint32_t site, uint64_t step, uint32_t purpose, uint64_t first,
                      uint32_t* words, size_t count) {
   const uint64_t limit = uint64_t{1} << 42;

@@ -442,6 +442,7 @@ PYBIND11_MODULE(_gvm, m) {
     gvm_blake3(b.data(), b.size(), id);
     return to_bytes(id, GVM_ID_BYTES);
   });
+  gvm_python::bind_trees(m);
   m.def("random_words", [](uint64_t seed, uint32_t site, uint64_t step, uint32_t purpose,
                            uint64_t first, size_t count) {
     Words words(static_cast<py::ssize_t>(count));

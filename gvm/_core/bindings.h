@@ -19,6 +19,9 @@ using IntegerArray = py::array;
 using Words = py::array_t<uint32_t, py::array::c_style>;
 using Totals = py::array_t<int64_t, py::array::c_style>;
 
+// What is bound in other files.
+void bind_trees(py::module_& m);
+
 [[noreturn]] inline void raise(int status, const char* message) {
   const py::object type = py::module_::import("gvm.errors").attr("from_status");
   const py::object error = type(status, gvm_status_name(status), message);

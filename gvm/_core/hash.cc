@@ -153,8 +153,8 @@ void merge(const uint32_t left[8], const uint32_t right[8], uint32_t cv[8]) {
   std::copy(out, out + 8, cv);
 }
 
-// The chaining value of kLanes whole chunks, the first numbered a multiple of kLanes.
-void hash_subtree(const uint8_t* data, uint64_t first_chunk, uint32_t cv[8]) {
+// The chaining values of kLanes whole chunks.
+void hash_chunks(const uint8_t* data, uint64_t first_chunk, uint32_t nodes[kLanes][8]) {
   Word<kLanes> h[8];
   for (size_t i = 0; i < 8; ++i) std::fill_n(h[i].lane, kLanes, kInitial[i]);
   for (size_t block = 0; block < kBlocksPerChunk; ++block) {
@@ -180,17 +180,70 @@ void hash_subtree(const uint8_t* data, uint64_t first_chunk, uint32_t cv[8]) {
       }
     }
   }
-  uint32_t nodes[kLanes][8];
   for (size_t lane = 0; lane < kLanes; ++lane) {
     for (size_t i = 0; i < 8; ++i) nodes[lane][i] = h[i].lane[lane];
   }
+}
+
+// The chaining value of kLanes whole chunks, the first numbered a multiple of kLanes.
+void hash_subtree(const uint8_t* data, uint64_t first_chunk, uint32_t cv[8]) {
+  uint32_t nodes[kLanes][8];
+  hash_chunks(data, first_chunk, nodes);
   for (size_t count = kLanes / 2; count >= 1; count /= 2) {
     for (size_t i = 0; i < count; ++i) merge(nodes[2 * i], nodes[2 * i + 1], nodes[i]);
   }
   std::copy(nodes[0], nodes[0] + 8, cv);
 }
 
+void store_words(const uint32_t words[8], uint8_t bytes[kHashBytes]) {
+  for (size_t i = 0; i < 8; ++i) store32(bytes + 4 * i, words[i]);
+}
+
+// One chunk of at most kChunkBytes; more_flags is kRoot or 0.
+void hash_chunk(const uint8_t* data, size_t size, uint64_t index, uint32_t more_flags,
+                uint32_t cv[8]) {
+  std::copy(kInitial, kInitial + 8, cv);
+  size_t at = 0;
+  uint32_t flags = kChunkStart;
+  for (; size - at > kBlockBytes; at += kBlockBytes, flags = 0) {
+    compress_bytes(cv, data + at, index, kBlockBytes, flags);
+  }
+  uint8_t last[kBlockBytes] = {};
+  if (size != at) std::memcpy(last, data + at, size - at);
+  compress_bytes(cv, last, index, static_cast<uint32_t>(size - at), flags | kChunkEnd | more_flags);
+}
+
 }  // namespace
+
+void blake3_chunks(const uint8_t* data, size_t size, uint64_t first, bool root, uint8_t* cvs) {
+  uint32_t nodes[kLanes][8];
+  uint64_t index = first;
+  for (; !root && size >= kLanes * kChunkBytes; size -= kLanes * kChunkBytes) {
+    hash_chunks(data, index, nodes);
+    for (size_t lane = 0; lane < kLanes; ++lane, cvs += kHashBytes) store_words(nodes[lane], cvs);
+    index += kLanes;
+    data += kLanes * kChunkBytes;
+  }
+  do {
+    const size_t take = std::min(size, kChunkBytes);
+    if (take == 0 && index != first) return;
+    hash_chunk(data, take, index++, root ? kRoot : 0, nodes[0]);
+    store_words(nodes[0], cvs);
+    cvs += kHashBytes;
+    data += take;
+    size -= take;
+  } while (size > 0);
+}
+
+void blake3_parent(const uint8_t* left, const uint8_t* right, bool root, uint8_t* cv) {
+  uint8_t block[kBlockBytes];
+  uint32_t words[8];
+  std::memcpy(block, left, kHashBytes);
+  std::memcpy(block + kHashBytes, right, kHashBytes);
+  std::copy(kInitial, kInitial + 8, words);
+  compress_bytes(words, block, 0, kBlockBytes, kParent | (root ? kRoot : 0));
+  store_words(words, cv);
+}
 
 void Blake3::init() {
   stack_size_ = 0;

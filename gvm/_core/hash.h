@@ -43,6 +43,13 @@ class Blake3 {
 // The 32-byte hash of one buffer.
 Hash blake3(const void* data, size_t size);
 
+// The tree inside: chaining values (32 bytes each) of the 1024-byte chunks of data, the last of
+// which may be shorter; the first is numbered `first`. No bytes are one empty chunk. root: data is
+// one chunk and the whole input, whose hash this is.
+void blake3_chunks(const uint8_t* data, size_t size, uint64_t first, bool root, uint8_t* cvs);
+// The chaining value of two neighbouring subtrees; root: of the whole input, whose hash it is.
+void blake3_parent(const uint8_t* left, const uint8_t* right, bool root, uint8_t* cv);
+
 // size hash bytes as 2 * size lower-case hexadecimal digits and a terminating zero.
 void to_hex(const uint8_t* bytes, size_t size, char* text);
 

@@ -331,6 +331,17 @@ GVM_API int gvm_file_write(const gvm_file* file, uint8_t* bytes, size_t size, gv
 
 GVM_API void gvm_blake3(const void* bytes, size_t size, uint8_t id[GVM_ID_BYTES]);
 
+/* The tree inside of BLAKE3, for proofs that a chunk belongs to a hash. Chaining values of the
+ * 1024-byte chunks of `bytes`, of which the first has the number `first`, 32 bytes each; only the
+ * last chunk may be shorter, and no bytes are one empty chunk. root != 0: the bytes are one chunk,
+ * number 0, and all there is; the result is their hash. */
+GVM_API int gvm_blake3_chunks(const void* bytes, size_t size, uint64_t first, int root,
+                              uint8_t* values);
+/* The chaining value of two neighbouring subtrees, each of GVM_ID_BYTES; root != 0: the hash of all
+ * there is. */
+GVM_API void gvm_blake3_parent(const uint8_t* left, const uint8_t* right, int root,
+                               uint8_t value[GVM_ID_BYTES]);
+
 /* 32-bit Philox draws of elements first .. first + count - 1 (numerics section 3). */
 GVM_API int gvm_random_words(uint64_t seed, uint32_t site, uint64_t step, uint32_t purpose,
                              uint64_t first, uint32_t* words, size_t count);

@@ -1,0 +1,1 @@
+"""Traces: what a run computed as commitments, and what two parties who disagree do with them."""
