@@ -30,9 +30,16 @@ class Application(Protocol):
         """A block for a round of a height. ``signers``: who precommitted the block below, as
         indices in ``validators(height - 1)``, ascending; the orderer carries the proof itself."""
 
-    def validate(self, height: int, round_: int, block: bytes, signers: tuple[int, ...]) -> str:
+    def validate(
+        self,
+        height: int,
+        round_: int,
+        block: bytes,
+        signers: tuple[int, ...],
+        fresh: bool = False,
+    ) -> str:
         """Why a block that was proposed in this round or before is not acceptable; empty when it
-        is. Changes nothing."""
+        is. ``fresh``: it was made for this round, and not in one before. Changes nothing."""
 
     def apply(self, height: int, block: bytes) -> bytes:
         """Applies a decided block, once and in order of height; returns the state root."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from chain import confirmation, envelope, slashing, verifiers
@@ -47,9 +47,11 @@ class Misbehaviour:
 
 
 def punish(state: State, name: bytes, since: int, height: int, reporter: bytes | None) -> State:
-    """D31, D32, D36: once per validator: slashed and expelled."""
+    """D31, D32, D36: slashed and expelled. Stake pays once: what is proved after that takes from
+    the stake that left before the earliest fault which was punished, and from no other."""
     validator = get_validator(state, name)
-    require(not validator.tombstoned, Code.DUPLICATE, "D31", "the validator is expelled already")
+    paid = validator.tombstoned and since >= validator.punished
+    require(not paid, Code.DUPLICATE, "D31", "the validator is punished for this already")
     oldest = height - state.parameters.evidence_window
     require(
         oldest <= since <= height,
@@ -58,8 +60,14 @@ def punish(state: State, name: bytes, since: int, height: int, reporter: bytes |
         f"evidence must be of heights [{oldest}, {height}], received {since}",
     )
     share = state.parameters.equivocation_slash
-    state = slashing.slash_validator(state, name, since, height, share, reporter)
-    return slashing.expel(state, name, height)
+    if validator.tombstoned:
+        last = validator.punished - 1
+        state = slashing.slash_left(state, name, since, last, share, reporter)
+    else:
+        state = slashing.slash_validator(state, name, since, share, reporter)
+        state = slashing.expel(state, name, height)
+    known = replace(get_validator(state, name), punished=since)
+    return state.but(validators=state.validators.set(name, known))
 
 
 def process_double_vote(state: State, context: Context, action: DoubleVote) -> State:
@@ -69,7 +77,7 @@ def process_double_vote(state: State, context: Context, action: DoubleVote) -> S
     require(conflict, Code.BAD_EVIDENCE, "D30", "the votes are not in conflict")
     for signed in (first, second):
         valid = context.execution.verify(
-            signed.public, "vote", state.parameters.chain, signed.vote.payload, signed.signature
+            signed.public, "vote", state.identity, signed.vote.payload, signed.signature
         )
         require(valid, Code.BAD_EVIDENCE, "D30", "a vote's signature is not valid")
     name = account_of(first.public)
@@ -84,7 +92,7 @@ def process_double_statement(state: State, context: Context, action: DoubleState
     for data in (action.first, action.second):
         try:
             found = envelope.read(data, limit, ONCE)
-            chain, verify = state.parameters.chain, context.execution.verify
+            chain, verify = state.identity, context.execution.verify
             envelope.require_signature(found, chain, verify)
         except Refused as refused:
             raise Refused(Code.BAD_EVIDENCE, "L38", refused.message) from None

@@ -58,6 +58,12 @@ def genesis_hash(genesis: Genesis) -> bytes:
     return digest("genesis", encode(genesis))
 
 
+def identity(genesis: Genesis) -> str:
+    """What signatures bind: the name of the chain and the hash of its genesis, so that nothing can
+    be replayed on another chain of the same name. D11."""
+    return f"{genesis.parameters.chain}/{genesis_hash(genesis).hex()}"
+
+
 def sign_genesis(key: Key, genesis: Genesis) -> bytes:
     """A founder's signature. D78."""
     return key.sign("genesis", genesis.parameters.chain, genesis_hash(genesis))
@@ -79,7 +85,7 @@ def begin(genesis: Genesis, execution: Execution) -> State:
     parameters.check()
     name = genesis_hash(genesis)
     entropy = digest_of("entropy", name)
-    state = State(parameters, 0, name, entropy, 0, Schedule((), (), (), (), 1))
+    state = State(parameters, identity(genesis), 0, name, entropy, 0, Schedule((), (), (), (), 1))
     for grant in genesis.grants:
         ledger.require_user(grant.account)
         state = ledger.mint(state, grant.account, grant.amount)

@@ -20,6 +20,8 @@ ESCROW = module("escrow")  # deposits of jobs, rewards of tasks
 BONDS = module("bonds")  # of nodes, trainers, challengers
 FEES = module("fees")  # of the block in progress
 DUST = module("dust")  # what rounding leaves
+MAX_SUPPLY = (1 << 63) - 1
+"""All tokens together fit into one Amount. D4."""
 MODULES = (BONDED, UNBONDING, ESCROW, BONDS, FEES, DUST)
 
 
@@ -46,8 +48,15 @@ def move(state: State, source: bytes, target: bytes, amount: int) -> State:
     return state if amount == 0 else _add(_add(state, source, -amount), target, amount)
 
 
+def room(state: State) -> int:
+    """The tokens that may still be made. D4."""
+    return MAX_SUPPLY - state.supply
+
+
 def mint(state: State, target: bytes, amount: int) -> State:
-    """Makes tokens. D4."""
+    """Makes tokens, never more than there may be. D4."""
+    left = room(state)
+    require(amount <= left, Code.LIMIT, "D4", f"at most {left} tokens can be made, not {amount}")
     return state if amount == 0 else _add(state, target, amount).but(supply=state.supply + amount)
 
 

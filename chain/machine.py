@@ -88,7 +88,7 @@ def admit(state: State, execution: Execution, data: bytes) -> tuple[Envelope, in
         "D12",
         f"nonce must be {sender.nonce}, received {found.header.nonce}",
     )
-    envelope.require_signature(found, parameters.chain, execution.verify)
+    envelope.require_signature(found, state.identity, execution.verify)
     gas = gas_of(state, execution, found, len(data))
     least = -(-gas // parameters.gas_per_token)
     fee = found.header.fee

@@ -95,8 +95,16 @@ class MachineApplication:
             chosen.append(data)
         return tuple(chosen)
 
-    def validate(self, height: int, round_: int, block: bytes, signers: tuple[int, ...]) -> str:
-        """The rules of blocks, and that signers and turn are those the orderer knows."""
+    def validate(
+        self,
+        height: int,
+        round_: int,
+        block: bytes,
+        signers: tuple[int, ...],
+        fresh: bool = False,
+    ) -> str:
+        """The rules of blocks, and that signers and turn are those the orderer knows. A block that
+        is made for a round counts every turn before it as passed: D44."""
         try:
             found = read_block(block, self.state.parameters.max_block_bytes)
             require_block(self.state, found)
@@ -109,6 +117,8 @@ class MachineApplication:
             return "D37: only an engine that proves misbehaviour may list it"
         if found.round > round_ or not is_turn(self.state, found):
             return "D74: it is another witness's turn"
+        if fresh and found.round != round_:
+            return "D44: the block passes over no turn of this round"
         return ""
 
     def apply(self, height: int, block: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """Merkle trees as RFC 6962 section 2.1 shapes them, with BLAKE3 in place of SHA-256.
 
 A leaf hashes as H(0x00 || data), a node as H(0x01 || left || right); a tree of n > 1 leaves splits
-at the largest power of two below n; no leaves hash as H(""). Leaf count is part of a proof.
+at the largest power of two below n; no leaves hash as H(""). The root is H(0x02 || n || tree), n in
+eight bytes, big-endian: a proof cannot state another number of leaves.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return plain(b"\x01" + left + right)
 
 
+def counted(count: int, tree: bytes) -> bytes:
+    """The root over a number of leaves whose tree has a hash."""
+    return plain(b"\x02" + count.to_bytes(8, "big") + tree)
+
+
 def root(leaves: Sequence[bytes]) -> bytes:
     """The root over leaves of any bytes."""
     return root_of_hashes([leaf_hash(leaf) for leaf in leaves])
@@ -43,13 +49,13 @@ def root(leaves: Sequence[bytes]) -> bytes:
 def root_of_hashes(hashes: Sequence[bytes]) -> bytes:
     """The root over leaves that are hashed already."""
     if not hashes:
-        return plain(b"")
+        return counted(0, plain(b""))
     row = list(hashes)
     # Pairing from the left and carrying an odd last node up is RFC 6962's split.
     while len(row) > 1:
         paired = [node_hash(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)]
         row = paired + row[len(row) & ~1 :]
-    return row[0]
+    return counted(len(hashes), row[0])
 
 
 def prove(leaves: Sequence[bytes], index: int) -> Proof:
@@ -80,4 +86,4 @@ def verify(expected: bytes, data: bytes, proof: Proof) -> bool:
             found = node_hash(sibling, found) if at & 1 else node_hash(found, sibling)
             used += 1
         at, width = at >> 1, (width + 1) >> 1
-    return used == len(proof.path) and found == expected
+    return used == len(proof.path) and counted(proof.count, found) == expected

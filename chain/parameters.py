@@ -9,6 +9,7 @@ from chain.codec import Amount, Count, Range, Text
 from chain.refusal import Code, require
 
 Height = Annotated[int, Range(1, 1 << 32)]
+Window = Annotated[int, Range(1, 1 << 16)]
 PerMille = Annotated[int, Range(0, 1000)]
 
 
@@ -39,6 +40,7 @@ class Parameters:
     # blocks and fees
     max_block_bytes: Count = 32_000_000
     max_block_gas: Count = 100_000_000
+    max_block_transactions: Count = 100_000
     max_transaction_bytes: Count = 4_000_000
     gas_per_transaction: Count = 1_000
     gas_per_byte: Count = 1
@@ -52,16 +54,15 @@ class Parameters:
     vote_floor: PerMille = 10
     power_unit: Height = 1_000
     # uptime
-    uptime_window: Height = 600
+    uptime_window: Window = 600
     pay_threshold: PerMille = 950
     jail_threshold: PerMille = 500
-    jail_blocks: Count = 600
+    jail_blocks: Height = 600
     downtime_slash: PerMille = 1
     missed_turns: Height = 50
     # security
-    unbonding: Count = 20_000
-    unbonding_bucket: Height = 1_000
-    evidence_window: Count = 10_000
+    unbonding: Height = 20_000
+    evidence_window: Height = 10_000
     equivocation_slash: PerMille = 50
     attestation_slash: PerMille = 500
     reporter_share: PerMille = 100
@@ -73,6 +74,7 @@ class Parameters:
     tasks_per_block: Count = 64
     task_confirmers: Height = 3
     task_blocks: Height = 60
+    task_wait: Height = 600
     withholding_slash: PerMille = 50
     task_node_share: PerMille = 700
     trainer_share: PerMille = 600

@@ -25,7 +25,9 @@ class Account:
 
 @dataclass(frozen=True)
 class Validator:
-    """A candidate for witness. ``shares`` of its ``tokens`` belong to those who voted for it."""
+    """A candidate for witness. ``shares`` of its ``tokens`` belong to those who voted for it.
+    ``punished``: of an expelled one, the height of the earliest fault that was proved. ``leaving``:
+    up to where the last stake that left answers, 0 for none."""
 
     public: Digest
     commission: PerMille
@@ -38,6 +40,8 @@ class Validator:
     blocks: Count = 0
     missed: Count = 0
     missed_turns: Count = 0
+    punished: Count = 0
+    leaving: Count = 0
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ class Delegation:
 
 @dataclass(frozen=True)
 class Pool:
-    """Stake that left a validator in one bucket of heights; still slashed for what it backed."""
+    """Stake that left a validator and answers for its faults up to one height. ``before``: the
+    height of the pool that came before it, 0 for none."""
 
     tokens: Amount
     shares: Amount
+    before: Count = 0
 
 
 @dataclass(frozen=True)

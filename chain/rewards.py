@@ -24,8 +24,9 @@ def pay_block(state: State, proposer: bytes, signers: frozenset[bytes]) -> State
     """D50, D51: mints the block reward; the proposer has all fees and its share, those who signed
     the block below and were present enough have the rest by voting power."""
     parameters = state.parameters
-    state = ledger.mint(state, ledger.FEES, parameters.block_reward)
-    signing = parameters.block_reward * (1000 - parameters.proposer_share) // 1000
+    reward = min(parameters.block_reward, ledger.room(state))
+    state = ledger.mint(state, ledger.FEES, reward)
+    signing = reward * (1000 - parameters.proposer_share) // 1000
     first = ledger.balance(state, ledger.FEES) - signing
     state = pay_validator(state, ledger.FEES, proposer, first)
     seats = [

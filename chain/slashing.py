@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chain import ledger
-from chain.records import Node, Pool
+from chain.records import Node
 from chain.staking import get_validator, pool_key
 from chain.state import State
 
@@ -20,23 +20,36 @@ def take(state: State, source: bytes, amount: int, reporter: bytes | None) -> St
 
 
 def slash_validator(
-    state: State, name: bytes, since: int, height: int, share: int, reporter: bytes | None = None
+    state: State, name: bytes, since: int, share: int, reporter: bytes | None = None
 ) -> State:
-    """D32: a share of the stake behind a validator, and of what left it at or after ``since``."""
+    """D32: a share of the stake behind a validator, and of what has left it and was counted by its
+    seat at ``since`` or later."""
     validator = get_validator(state, name)
     lost = validator.tokens * share // 1000
     validators = state.validators.set(name, replace(validator, tokens=validator.tokens - lost))
     state = take(state.but(validators=validators), ledger.BONDED, lost, reporter)
-    size = state.parameters.unbonding_bucket
-    for bucket in range(since // size, height // size + 1):
-        key = pool_key(name, bucket)
+    state = state.note("validator slashed", name, lost)
+    return slash_left(state, name, since, validator.leaving, share, reporter)
+
+
+def slash_left(
+    state: State, name: bytes, since: int, last: int, share: int, reporter: bytes | None
+) -> State:
+    """D32: a share of the stake that left a validator and answers for it up to a height in
+    [since, last]."""
+    lost, answers = 0, get_validator(state, name).leaving
+    while answers >= max(since, 1):
+        key = pool_key(name, answers)
         pool = state.pools.get(key)
-        if pool is not None:
+        if pool is None:
+            break  # collected: out of the time of any evidence, as are those before it
+        if answers <= last:
             part = pool.tokens * share // 1000
-            pools = state.pools.set(key, Pool(pool.tokens - part, pool.shares))
+            pools = state.pools.set(key, replace(pool, tokens=pool.tokens - part))
             state = take(state.but(pools=pools), ledger.UNBONDING, part, reporter)
             lost += part
-    return state.note("validator slashed", name, lost)
+        answers = pool.before
+    return state.note("leaving stake slashed", name, lost) if lost else state
 
 
 def slash_node(state: State, name: bytes, share: int, reporter: bytes | None = None) -> State:

@@ -9,9 +9,12 @@ from chain.codec import Amount, Digest
 from chain.context import Actions, Context
 from chain.hashes import digest_of
 from chain.parameters import PerMille
-from chain.records import ZERO, Delegation, Pool, Unbonding, Validator
+from chain.records import ZERO, Delegation, Pool, Schedule, Unbonding, Validator
 from chain.refusal import Code, Refused, require
 from chain.state import State
+
+MAX_SHARES = 1 << 62
+"""Of one validator or pool: a price that has fallen too far is not divided any further."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,9 @@ def delegation_key(delegator: bytes, validator: bytes) -> bytes:
     return digest_of("delegation", delegator, validator)
 
 
-def pool_key(validator: bytes, bucket: int) -> bytes:
-    """Where the stake is that left a validator in a bucket of heights."""
-    return digest_of("pool", validator, bucket)
+def pool_key(validator: bytes, answers: int) -> bytes:
+    """Where the stake is that left a validator and answers for its faults up to a height."""
+    return digest_of("pool", validator, answers)
 
 
 def unbonding_key(delegator: bytes, validator: bytes, height: int) -> bytes:
@@ -87,6 +90,16 @@ def own_stake(state: State, name: bytes) -> int:
 def tokens_of(validator: Validator, shares: int) -> int:
     """What shares are worth, rounded down. D22."""
     return shares * validator.tokens // validator.shares if validator.shares else 0
+
+
+def answers_until(schedule: Schedule, height: int) -> int:
+    """D23: the last height at which a seat counts stake that leaves in the block of ``height``: the
+    next election is at the end of the round of turns, and in force two blocks later."""
+    over = schedule.start + len(schedule.order) - 1
+    if height < over and schedule.following != schedule.current:
+        # The set changes with the next block, which begins a new round of turns.
+        over = height + len(schedule.following)
+    return max(height, over) + 1
 
 
 def process_declare(state: State, context: Context, action: Declare) -> State:
@@ -120,30 +133,52 @@ def process_delegate(state: State, context: Context, action: Delegate) -> State:
 
 
 def add_stake(state: State, owner: bytes, name: bytes, amount: int, backup: bytes) -> State:
-    """Buys shares of a validator with free tokens. D22."""
-    state = ledger.move(state, owner, ledger.BONDED, amount)
-    return _issue(state, owner, name, amount, backup)
+    """Buys shares of a validator with free tokens; what they do not cost stays where it is. D22."""
+    require(
+        ledger.balance(state, owner) >= amount,
+        Code.FUNDS,
+        "D2",
+        f"needs {amount} tokens, the account has {ledger.balance(state, owner)}",
+    )
+    state, cost = _issue(state, owner, name, amount, backup)
+    return ledger.move(state, owner, ledger.BONDED, cost)
 
 
-def _issue(state: State, owner: bytes, name: bytes, amount: int, backup: bytes) -> State:
-    # D22: shares at the present price, rounded down in favour of those who hold some.
-    validator = get_validator(state, name)
-    if validator.shares == 0:
-        shares = amount
+def priced(tokens: int, shares: int, amount: int) -> tuple[int, int]:
+    """D22: the whole shares that ``amount`` buys where ``shares`` are worth ``tokens``, and what
+    they cost, rounded up: who joins loses less than a token, whatever a share is worth."""
+    if shares == 0:
+        made, cost = amount, amount
     else:
-        require(validator.tokens > 0, Code.NOT_ALLOWED, "D22", "the validator's stake is gone")
-        shares = amount * validator.shares // validator.tokens
-    require(shares > 0, Code.FUNDS, "D22", f"{amount} tokens buy no share")
+        require(tokens > 0, Code.NOT_ALLOWED, "D22", "the stake behind these shares is gone")
+        made = amount * shares // tokens
+        cost = -(-made * tokens // shares)
+    require(made > 0, Code.FUNDS, "D22", f"{amount} tokens buy no share")
+    require(
+        shares + made <= MAX_SHARES,
+        Code.LIMIT,
+        "D22",
+        f"there are at most {MAX_SHARES} shares, {made} more than {shares} are too many",
+    )
+    return made, cost
+
+
+def _issue(
+    state: State, owner: bytes, name: bytes, amount: int, backup: bytes | None
+) -> tuple[State, int]:
+    # The tokens are the caller's to move. No backup leaves the one that the vote names.
+    validator = get_validator(state, name)
+    shares, cost = priced(validator.tokens, validator.shares, amount)
     key = delegation_key(owner, name)
     held = state.delegations.get(key) or Delegation(owner, name, 0)
-    held = replace(held, shares=held.shares + shares, backup=backup)
-    validator = replace(
-        validator, tokens=validator.tokens + amount, shares=validator.shares + shares
-    )
-    return state.but(
+    kept = held.backup if backup is None else backup
+    held = replace(held, shares=held.shares + shares, backup=kept)
+    validator = replace(validator, tokens=validator.tokens + cost, shares=validator.shares + shares)
+    state = state.but(
         delegations=state.delegations.set(key, held),
         validators=state.validators.set(name, validator),
     )
+    return state, cost
 
 
 def take_shares(state: State, owner: bytes, name: bytes, shares: int) -> tuple[State, int]:
@@ -172,24 +207,29 @@ def process_undelegate(state: State, context: Context, action: Undelegate) -> St
     owner, name = context.sender, action.validator
     state, tokens = take_shares(state, owner, name, action.shares)
     require(tokens > 0, Code.FUNDS, "D23", f"{action.shares} shares are worth no token")
+    return unbond(state, owner, name, tokens, context.height)
+
+
+def unbond(state: State, owner: bytes, name: bytes, tokens: int, height: int) -> State:
+    """D23: bonded tokens that left a validator answer for it as long as its seat counts them, and
+    are free when evidence of that time can come no more."""
     state = ledger.move(state, ledger.BONDED, ledger.UNBONDING, tokens)
-    bucket = context.height // state.parameters.unbonding_bucket
-    key = pool_key(name, bucket)
-    pool = state.pools.get(key) or Pool(0, 0)
-    if pool.shares == 0:
-        shares = tokens
-    else:
-        require(pool.tokens > 0, Code.NOT_ALLOWED, "D23", "this bucket was slashed to nothing")
-        shares = tokens * pool.shares // pool.tokens
-    require(shares > 0, Code.FUNDS, "D23", f"{tokens} tokens make no share of the pool")
-    claim_key = unbonding_key(owner, name, context.height)
+    answers = answers_until(state.schedule, height)
+    key = pool_key(name, answers)
+    validator = get_validator(state, name)
+    pool = state.pools.get(key) or Pool(0, 0, validator.leaving)
+    # A pool never grows in value, so a share is worth a token at most and none is left over.
+    shares, _ = priced(pool.tokens, pool.shares, tokens)
+    claim_key = unbonding_key(owner, name, height)
     claim = state.unbondings.get(claim_key) or Unbonding(
-        owner, key, 0, context.height + state.parameters.unbonding
+        owner, key, 0, answers + state.parameters.unbonding
     )
     claim = replace(claim, shares=claim.shares + shares)
+    pool = replace(pool, tokens=pool.tokens + tokens, shares=pool.shares + shares)
     return state.but(
-        pools=state.pools.set(key, Pool(pool.tokens + tokens, pool.shares + shares)),
+        pools=state.pools.set(key, pool),
         unbondings=state.unbondings.set(claim_key, claim),
+        validators=state.validators.set(name, replace(validator, leaving=answers)),
     ).note("unbonding", claim_key, tokens)
 
 
@@ -207,7 +247,7 @@ def process_withdraw(state: State, context: Context, action: Withdraw) -> State:
     pool = state.pools.get(claim.pool) or Pool(0, 0)
     amount = ledger.split(pool.tokens, [claim.shares, pool.shares - claim.shares])[0]
     state = ledger.move(state, ledger.UNBONDING, context.sender, amount)
-    left = Pool(pool.tokens - amount, pool.shares - claim.shares)
+    left = replace(pool, tokens=pool.tokens - amount, shares=pool.shares - claim.shares)
     if left.shares == 0:
         # D5: the last claim leaves what rounding kept.
         state = ledger.move(state, ledger.UNBONDING, ledger.DUST, left.tokens)
@@ -218,7 +258,9 @@ def process_withdraw(state: State, context: Context, action: Withdraw) -> State:
 
 
 def process_switch(state: State, context: Context, action: Switch) -> State:
-    """D26: anyone may move a vote away from a jailed validator to the backup it names."""
+    """D26: anyone may move a vote away from a jailed validator to the backup it names. What buys no
+    whole share there leaves as if it were taken back. A validator's own deposit stays: it answers
+    for what the validator signed."""
     source = get_validator(state, action.validator)
     require(
         source.jailed and not source.tombstoned,
@@ -226,6 +268,8 @@ def process_switch(state: State, context: Context, action: Switch) -> State:
         "D26",
         "votes switch only from a jailed validator",
     )
+    own = action.delegator == action.validator
+    require(not own, Code.NOT_ALLOWED, "D26", "a validator's own deposit does not switch")
     held = state.delegations.get(delegation_key(action.delegator, action.validator))
     if held is None or held.backup == ZERO:
         raise Refused(Code.UNKNOWN, "D26", "the vote names no backup")
@@ -238,8 +282,11 @@ def process_switch(state: State, context: Context, action: Switch) -> State:
     )
     state, tokens = take_shares(state, action.delegator, action.validator, held.shares)
     require(tokens > 0, Code.FUNDS, "D26", "the shares are worth no token")
-    state = _issue(state, action.delegator, held.backup, tokens, ZERO)
-    return state.note("vote switched", action.delegator, tokens)
+    state, cost = _issue(state, action.delegator, held.backup, tokens, None)
+    if cost < tokens:
+        owner, name = action.delegator, action.validator
+        state = unbond(state, owner, name, tokens - cost, context.height)
+    return state.note("vote switched", action.delegator, cost)
 
 
 ACTIONS: Actions = {

@@ -28,9 +28,11 @@ from chain.table import Table
 
 @dataclass(frozen=True)
 class State:
-    """Everything that blocks have decided. A value: each step makes a new one."""
+    """Everything that blocks have decided. A value: each step makes a new one. ``identity``: the
+    chain's name and the hash of its genesis, what every signature binds."""
 
     parameters: Parameters
+    identity: str
     height: int
     parent: bytes
     entropy: bytes
@@ -81,6 +83,7 @@ def header_leaf(state: State) -> bytes:
         (
             "state",
             state.parameters,
+            state.identity,
             state.height,
             state.parent,
             state.entropy,

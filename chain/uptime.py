@@ -61,7 +61,7 @@ def record_signatures(state: State, signers: frozenset[bytes], height: int) -> S
         state = state.but(validators=state.validators.set(name, validator))
         if not is_above(validator, window, threshold):
             share = state.parameters.downtime_slash
-            state = slashing.slash_validator(state, name, height, height, share)
+            state = slashing.slash_validator(state, name, height, share)
             state = slashing.jail(state, name, height)
     return state
 

@@ -31,10 +31,10 @@ PARAMETERS = Parameters(
     jail_blocks=5,
     missed_turns=3,
     unbonding=50,
-    unbonding_bucket=10,
     evidence_window=40,
     node_bond=1_000,
     task_blocks=4,
+    task_wait=20,
 )
 FOLDS = tuple(bytes([i]) * 32 for i in (1, 2, 3))
 SALT = b"s" * 32
@@ -106,7 +106,7 @@ class World:
         if nonce is None:
             nonce = following
             self.nonces[key.account] = following + 1
-        data = seal(key, CHAIN, nonce, fee, action)
+        data = seal(key, self.chain, nonce, fee, action)
         self.waiting.append(data)
         return data
 
@@ -153,6 +153,11 @@ class World:
         """Empty blocks up to a height."""
         while self.state.height < height:
             self.step()
+
+    @property
+    def chain(self) -> str:
+        """What signatures bind."""
+        return self.state.identity
 
     def balance(self, key: Key) -> int:
         return ledger.balance(self.state, key.account)

@@ -151,12 +151,15 @@ def split_root(leaves: list[bytes]) -> bytes:
 def test_merkle_root_is_the_recursive_one_and_every_leaf_is_proved(count: int) -> None:
     leaves = [bytes([i]) * (i % 3) for i in range(count)]
     root = merkle.root(leaves)
-    assert root == split_root(leaves)
+    assert root == plain(b"\2" + count.to_bytes(8, "big") + split_root(leaves))
     for i, leaf in enumerate(leaves):
         proof = merkle.prove(leaves, i)
         assert merkle.verify(root, leaf, proof)
         assert not merkle.verify(root, leaf + b"!", proof)
         assert not merkle.verify(plain(root), leaf, proof)
+        for other in range(i + 1, 2 * count + 2):
+            said = merkle.Proof(i, other, proof.path)
+            assert merkle.verify(root, leaf, said) == (other == count)
         longer = merkle.Proof(i, count, (*proof.path, root))
         assert not merkle.verify(root, leaf, longer)
         if proof.path:

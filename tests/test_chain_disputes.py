@@ -10,7 +10,6 @@ from chain.keys import Key
 from chain.records import ZERO, Entry, Outcome, Phase
 from chain.refusal import Code
 from tests.chain_world import (
-    CHAIN,
     OWNER,
     PARAMETERS,
     RICH,
@@ -60,10 +59,10 @@ def test_equivocating_confirmer_is_slashed_once_on_its_two_signatures() -> None:
     for key in others:
         world.confirm(key)
     world.to(Phase.CHALLENGE)
-    signed = [seal(liar, CHAIN, nonce, 100, a) for nonce, a in ((0, first), (9, second))]
+    signed = [seal(liar, world.chain, nonce, 100, a) for nonce, a in ((0, first), (9, second))]
     bad = [
-        evidence.DoubleStatement(signed[0], seal(liar, CHAIN, 9, 100, first)),
-        evidence.DoubleStatement(signed[0], seal(others[0], CHAIN, 0, 100, second)),
+        evidence.DoubleStatement(signed[0], seal(liar, world.chain, 9, 100, first)),
+        evidence.DoubleStatement(signed[0], seal(others[0], world.chain, 0, 100, second)),
         evidence.DoubleStatement(signed[0], seal(liar, "other", 9, 100, second)),
         evidence.DoubleStatement(signed[0], signed[1][:-1] + b"!"),
         evidence.DoubleStatement(signed[0], b"noise"),

@@ -18,7 +18,6 @@ from chain.transfers import Transfer
 from chain.votes import Vote, VoteKind, sign_vote
 from tests.chain_world import (
     ALL,
-    CHAIN,
     NODES,
     OWNER,
     PARAMETERS,
@@ -102,11 +101,13 @@ def test_stake_is_free_after_unbonding_and_slashed_until_then() -> None:
     receipt = world.do(RICH, staking.Withdraw(claim))
     assert receipt.code == Code.PHASE
     pool = next(iter(world.state.pools.values()))
-    votes = [sign_vote(WITNESSES[0], CHAIN, vote(height, 0, block)) for block in (b"a", b"b")]
+    votes = [sign_vote(WITNESSES[0], world.chain, vote(height, 0, block)) for block in (b"a", b"b")]
     world.must(OWNER, DoubleVote(*votes))
     slashed = next(iter(world.state.pools.values()))
     assert slashed.tokens == pool.tokens - pool.tokens * 50 // 1000
-    world.until(height + PARAMETERS.unbonding - 1)
+    matures = next(iter(world.state.unbondings.values())).matures
+    assert matures > height + PARAMETERS.unbonding
+    world.until(matures - 1)
     before = world.balance(RICH)
     world.must(RICH, staking.Withdraw(claim))
     assert world.balance(RICH) == before - 100 + slashed.tokens
@@ -262,7 +263,7 @@ def test_double_vote_is_slashed_and_expelled_once() -> None:
     world = World(QUIET)
     world.until(5)
     liar = WITNESSES[0]
-    pair = [sign_vote(liar, CHAIN, vote(3, 0, block)) for block in (b"a", b"b")]
+    pair = [sign_vote(liar, world.chain, vote(3, 0, block)) for block in (b"a", b"b")]
     tokens = validator(world, liar).tokens
     before = world.balance(RICH)
     world.must(RICH, DoubleVote(*pair))
@@ -286,13 +287,13 @@ def test_evidence_that_proves_nothing_is_refused() -> None:
     key, other = WITNESSES[:2]
 
     def signed(
-        height: int, round_: int, block: bytes, who: Key = key, chain: str = CHAIN
+        height: int, round_: int, block: bytes, who: Key = key, chain: str = world.chain
     ) -> object:
         return sign_vote(who, chain, vote(height, round_, block))
 
     a = signed(44, 0, b"a")
     forged = replace(signed(44, 0, b"b"), signature=bytes(64))
-    nil = sign_vote(key, CHAIN, vote(44, 0, b"b", VoteKind.PRECOMMIT))
+    nil = sign_vote(key, world.chain, vote(44, 0, b"b", VoteKind.PRECOMMIT))
     for second in (a, signed(44, 1, b"b"), signed(43, 0, b"b"), signed(44, 0, b"b", other), nil):
         receipt = world.do(RICH, DoubleVote(a, second))
         assert (receipt.code, receipt.rule) == (Code.BAD_EVIDENCE, "D30")
@@ -303,7 +304,7 @@ def test_evidence_that_proves_nothing_is_refused() -> None:
         pair = [signed(height, 0, b"a"), signed(height, 0, b"b")]
         receipt = world.do(RICH, DoubleVote(*pair))
         assert (receipt.code, receipt.rule) == (Code.BAD_EVIDENCE, "D33")
-    stranger = [sign_vote(OWNER, CHAIN, vote(44, 0, block)) for block in (b"a", b"b")]
+    stranger = [sign_vote(OWNER, world.chain, vote(44, 0, block)) for block in (b"a", b"b")]
     receipt = world.do(RICH, DoubleVote(*stranger))
     assert (receipt.code, receipt.rule) == (Code.UNKNOWN, "D21")
     assert not any(v.jailed for v in world.state.validators.values())

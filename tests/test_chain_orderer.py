@@ -150,8 +150,45 @@ def test_silence_leads_through_nil_to_the_next_round() -> None:
 class Early(ListApplication):
     """Refuses X in round 0, as a block of a round that is still to come."""
 
-    def validate(self, height: int, round_: int, block: bytes, signers: tuple[int, ...]) -> str:
+    def validate(
+        self,
+        height: int,
+        round_: int,
+        block: bytes,
+        signers: tuple[int, ...],
+        fresh: bool = False,
+    ) -> str:
         return "early" if round_ == 0 else super().validate(height, round_, block, signers)
+
+
+class Stale(ListApplication):
+    """Refuses X where it is said to be made for round 1."""
+
+    def validate(
+        self,
+        height: int,
+        round_: int,
+        block: bytes,
+        signers: tuple[int, ...],
+        fresh: bool = False,
+    ) -> str:
+        return "stale" if fresh and (round_, block) == (1, X.block) else ""
+
+
+def test_an_old_block_is_not_prevoted_as_a_new_one_but_may_come_with_its_proof() -> None:
+    for proof in (None, certificate(X, (0, 1, 2), PRE)):
+        player = Player()
+        player.config = o.Config(CHAIN, KEYS[0], Stale(MEMBERS, 0))
+        player.state, _ = first_state(player.config)
+        player.wait(o.Wait.PROPOSE)
+        for kind in (PRE, COM):
+            player.vote(1, kind, NIL)
+            player.vote(2, kind, NIL)
+        player.wait(o.Wait.PRECOMMIT)
+        assert player.state.round == 1
+        valid = 0 if proof is None else 1
+        expected = NIL if proof is None else X.id
+        assert said(player.propose(X, 1, valid, proof)) == [(PRE, expected)]
 
 
 def test_a_block_refused_in_one_round_is_asked_for_in_the_next() -> None:

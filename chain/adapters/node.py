@@ -67,7 +67,12 @@ class Node:
         self.key = key_of(self.settings["key"]) if self.settings["key"] else None
         self.agents = [self._agent(row) for row in self.settings["agents"]]
         self.config = orderer.Config(
-            genesis.parameters.chain, self.key, self.application, self.verify, base=60, gossip=80
+            self.application.state.identity,
+            self.key,
+            self.application,
+            self.verify,
+            base=60,
+            gossip=80,
         )
         self.state = orderer.State(0, (), -1)
         self.peers: dict[int, asyncio.StreamWriter] = {}
@@ -184,7 +189,7 @@ class Node:
         if mark in self.tried or (waiting is not None and waiting[0] >= nonce):
             return
         self.tried.add(mark)
-        data = seal(key, state.parameters.chain, nonce, FEE, action)
+        data = seal(key, state.identity, nonce, FEE, action)
         self.flight[key.account] = (nonce, state.height, data)
         if isinstance(action, Reveal) and action.parameters in self.workshop.made:
             self.broadcast(Frame("blob", self.workshop.made[action.parameters]))

@@ -72,6 +72,17 @@ def is_valid(work: Work, block: bytes) -> bool:
     return block in work.state.verdicts
 
 
+def is_fresh(work: Work, block: bytes) -> bool:
+    """Whether the application accepts a value as made for this round."""
+    state, value = work.state, work.state.values[block]
+    below = signers(value.below, state.below_members)
+    validate = work.config.application.validate
+    if validate(state.height, state.round, value.block, below, fresh=True):
+        return False
+    work.put(verdicts={**state.verdicts, block: True})
+    return True
+
+
 def apply_rules(work: Work) -> bool:
     """Applies the first rule that applies; False where none does."""
     return (
@@ -88,7 +99,7 @@ def apply_proposal(work: Work, proposal: Vote) -> bool:
     if state.step == Step.PROPOSE and proposal.valid == 0:
         # Line 22: a new value, acceptable to who is not locked on another.
         free = state.locked_round < 0 or state.locked == block
-        cast(work, VoteKind.PREVOTE, block if free and is_valid(work, block) else NIL)
+        cast(work, VoteKind.PREVOTE, block if free and is_fresh(work, block) else NIL)
         return True
     before = proposal.valid - 1
     if state.step == Step.PROPOSE and before < state.round and work.has_polka(before, block):

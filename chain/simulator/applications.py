@@ -31,7 +31,14 @@ class ListApplication:
         """A block that names its place and who wrote it."""
         return encode_value([height, self.root, list(signers), self.author])
 
-    def validate(self, height: int, round_: int, block: bytes, signers: tuple[int, ...]) -> str:
+    def validate(
+        self,
+        height: int,
+        round_: int,
+        block: bytes,
+        signers: tuple[int, ...],
+        fresh: bool = False,
+    ) -> str:
         """Whether a block follows."""
         try:
             value = decode_value(block)

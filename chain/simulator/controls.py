@@ -111,7 +111,7 @@ CONTROLS: tuple[Control, ...] = (
     Control(
         "application not asked",
         replace(FOUR, faults=("inventor",)),
-        ((rules, "is_valid", always),),
+        ((rules, "is_valid", always), (rules, "is_fresh", always)),
     ),
     Control("decides on prevotes", FOUR, ((rules, "apply_decision", premature),)),
     Control("prevote timeout lost", FOUR, ((step, "on_timeout", no_timeout),)),
