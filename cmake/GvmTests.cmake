@@ -19,10 +19,24 @@ foreach(source IN LISTS gvm_test_sources)
   set_tests_properties(core.${name} PROPERTIES TIMEOUT 600)
 endforeach()
 
+# The vectors through gvm.h alone, from C: on every level of this machine, then with threads.
+enable_language(C)
+file(GLOB gvm_conform_sources CONFIGURE_DEPENDS
+  "${CMAKE_CURRENT_SOURCE_DIR}/tests/conform/*.c")
+add_executable(gvm-conform ${gvm_conform_sources})
+target_compile_options(gvm-conform PRIVATE -std=c99 -pedantic-errors)
+target_link_libraries(gvm-conform PRIVATE gvm)
+set_target_properties(gvm-conform PROPERTIES LINKER_LANGUAGE CXX)
+gvm_compile_flags(gvm-conform)
+add_test(NAME conform.vectors
+  COMMAND gvm-conform "${CMAKE_CURRENT_SOURCE_DIR}/tests/vectors")
+add_test(NAME conform.threads COMMAND gvm-conform --threads 3 --only training
+  "${CMAKE_CURRENT_SOURCE_DIR}/tests/vectors")
+set_tests_properties(conform.vectors conform.threads PROPERTIES TIMEOUT 600)
+
 # The public header compiles alone, twice over, in four language standards.
 set(gvm_header "${CMAKE_CURRENT_SOURCE_DIR}/gvm/_core/include/gvm/gvm.h")
 if(EXISTS "${gvm_header}")
-  enable_language(C)
   foreach(standard c99 c11 c++17 c++20)
     string(REPLACE "+" "x" target "header_${standard}")
     string(FIND "${standard}" "+" is_cxx)

@@ -15,6 +15,7 @@ from gvm import _core, cbor
 from gvm.errors import ProgramError
 from gvm.ops import OPERATORS
 from gvm.types import DTYPES, NUMPY
+from tests.vectors import refusals
 
 Body = dict[str, Any]
 Change = Callable[[Body], Any]
@@ -224,6 +225,11 @@ def refusal(data: bytes, **limits: int) -> ProgramError:
     with pytest.raises(ProgramError) as caught:
         _core.Program(data, limits)
     assert caught.value.status > 0
+    asked = refusals.question(data, limits)
+    if asked is not None:
+        assert refusals.ask(asked, caught.value.status), (
+            "no vector: python -m tests.vectors.refusals writes it"
+        )
     return caught.value
 
 

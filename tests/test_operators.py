@@ -309,6 +309,11 @@ def test_vectors_are_whole(operator: type[Operator]) -> None:
     assert not missing, "python -m tests.vectors.operators writes them"
 
 
+def test_vectors_are_listed() -> None:
+    missing = set(vectors.listed().splitlines()) - set(vectors.LIST.read_text().splitlines())
+    assert not missing, "python -m tests.vectors.operators writes them"
+
+
 @pytest.mark.parametrize("level", LEVELS, ids=[_core.CPU_LEVELS[v] for v in LEVELS])
 @pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS.keys())
 def test_vectors_hold(operator: type[Operator], level: int) -> None:

@@ -14,12 +14,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gvm import _core
-from gvm.operator import Execution
-from gvm.ops import BY_OPCODE
-from gvm.program import Program, Step
-from gvm.types import RANGE, Type
+from tests.interpreter import interpret
 from tests.random_networks import random_network, wide_network
-from tests.random_programs import Array, Run, packed, random_program
+from tests.random_programs import Run, packed, random_program
 
 PARAMETERS, STATE = 2, 3
 SEED, STEPS = 0x0123456789ABCDEF, 2
@@ -172,95 +169,11 @@ def run_output_axis(program: Any, output: int) -> int:
 # --- The definition ----------------------------------------------------------------------------
 
 
-class Interpreter:
-    """A program by the references of its operators, the whole batch at once."""
-
-    def __init__(self, program: Program, batch: int, step: int) -> None:
-        self.program = program
-        self.batch = batch
-        self.step = step
-        self.site = 0
-        self.types: list[Type] = []
-        self.values: list[Array] = []
-
-    def give(self, types: Sequence[Type], arrays: Sequence[Array]) -> None:
-        """Values that a function starts from."""
-        self.types += types
-        self.values += [np.asarray(a, dtype=np.int64) for a in arrays]
-
-    def run(self, step: Step) -> None:
-        """One node."""
-        operator = BY_OPCODE[step.opcode]
-        given = tuple(self.types[v] for v in step.inputs)
-        made = _core.infer(
-            step.opcode, list(given), list(step.attributes), self.program.max_batch, -1
-        )
-        execution = Execution(
-            input_types=given,
-            output_types=tuple(made),
-            local=self.batch,
-            offset=0,
-            batch=self.batch,
-            seed=SEED,
-            step=self.step,
-            site=self.site,
-        )
-        self.site += operator.sites
-        names = [a.name for a in operator.attributes]
-        attributes = dict(zip(names, step.attributes, strict=True))
-        outputs = operator.reference(execution, attributes, *(self.values[v] for v in step.inputs))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        for type_, output in zip(made, outputs, strict=True):
-            array = np.asarray(output).astype(np.int64)
-            low, high = RANGE[type_.dtype]
-            low, high = (-type_.bound, type_.bound) if type_.dtype == "i64" else (low, high)
-            assert array.size == 0 or (low <= array.min() and array.max() <= high)
-            assert array.shape == type_.concrete(self.batch)
-            self.types.append(type_)
-            self.values.append(array)
-
-
-def interpret(run: Run) -> Outcome:
-    """What ``execute`` computes, by definition."""
-    program = run.program
-    assert program.grad is not None and program.apply is not None
-    parameters: list[Array] = [np.asarray(p, dtype=np.int64) for p in run.parameters]
-    state = [np.zeros(t.shape, dtype=np.int64) for t in program.state]
-    seen = []
-    for step in range(STEPS):
-        grad = Interpreter(program, run.batch, step)
-        grad.give(program.inputs, run.inputs)
-        grad.give(program.labels, run.labels)
-        grad.give(program.parameters, parameters)
-        totals: list[tuple[Type, Array]] = []
-        for segment in program.grad.segments:
-            for node in segment.steps:
-                grad.run(node)
-            for v in segment.reduce:
-                type_ = grad.types[v]
-                whole = Type(type_.dtype, type_.fraction_bits, type_.shape, False, type_.bound)
-                totals.append((whole, grad.values[v]))
-                grad.give([whole], [grad.values[v]])
-        apply = Interpreter(program, 1, step)
-        apply.site = grad.site
-        apply.give(program.parameters, parameters)
-        apply.give(program.state, state)
-        apply.give(*zip(*totals, strict=True))
-        for node in program.apply.segments[0].steps:
-            apply.run(node)
-        new = [apply.values[v] for v in program.apply.outputs]
-        parameters, state = new[: len(parameters)], new[len(parameters) :]
-        seen.append(tuple(int(v) for _, total in totals for v in total.reshape(-1)))
-    return Outcome(
-        tuple(seen),
-        packed(program, PARAMETERS, parameters),
-        packed(program, STATE, state),
-    )
-
-
 @pytest.mark.parametrize("kind", PROGRAMS)
 @settings(max_examples=5, phases=PHASES)
 @given(seed=SEEDS)
 def test_core_computes_what_the_references_define(kind: str, seed: int) -> None:
     run = PROGRAMS[kind](random.Random(seed)).head(3)
-    assert execute(run, [Worker((run.batch,), 1, max(_core.cpu_levels()))]) == interpret(run)
+    totals, parameters, state = interpret(run, SEED, STEPS)
+    by_definition = Outcome(tuple(totals), parameters, state)
+    assert execute(run, [Worker((run.batch,), 1, max(_core.cpu_levels()))]) == by_definition

@@ -525,7 +525,10 @@ void test_arithmetic() {
   CHECK(gvm_random_words(1, 0, 0, 256, 0, words, 4) == GVM_BAD_CALL);
   CHECK(gvm_random_words(1, 0, 0, 1, uint64_t{1} << 42, words, 1) == GVM_BAD_CALL);
   CHECK(gvm_random_words(1, 0, 0, 1, (uint64_t{1} << 42) - 4, words, 4) == GVM_OK);
-  CHECK(gvm_random_words(1, 0, 0, 1, 1, words, SIZE_MAX) == GVM_BAD_CALL);
+  // Where an array can be that long.
+  if (SIZE_MAX > uint64_t{1} << 42) {
+    CHECK(gvm_random_words(1, 0, 0, 1, 1, words, SIZE_MAX) == GVM_BAD_CALL);
+  }
   std::vector<int32_t> table(65536);
   CHECK(gvm_unary_table(0, 8, 8, 16, table.data(), nullptr) == GVM_BAD_CALL);
   CHECK(gvm_unary_table(23, 8, 8, 16, table.data(), nullptr) == GVM_BAD_CALL);

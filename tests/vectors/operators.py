@@ -22,6 +22,7 @@ from gvm.types import NUMPY, Type
 from tests import operator_suite as suite
 
 FOLDER = Path(__file__).parent / "operators"
+LIST = Path(__file__).parent / "operators.txt"
 
 
 def _attributes(attributes: Mapping[str, AttributeValue]) -> str:
@@ -100,6 +101,13 @@ def text(operator: type[Operator]) -> str:
     return "\n".join([*lines, *dict.fromkeys(refusals(operator))]) + "\n"
 
 
+def listed() -> str:
+    """The list of all operators: what a reader without Python goes by."""
+    rows = sorted((operator.opcode, name) for name, operator in OPERATORS.items())
+    lines = ("# opcode name: the operators that have vectors.", *(f"{o} {n}" for o, n in rows))
+    return "\n".join(lines) + "\n"
+
+
 def parse_attributes(operator: type[Operator], field: str) -> suite.Attributes:
     """The attributes of a line."""
     values = [] if field == "-" else field.split(";")
@@ -149,7 +157,7 @@ def _extended(old: str, new: str) -> str:
 
 def _asked(line: str) -> str:
     """What stands before the answer."""
-    return line.rsplit(" ", {"value": 3, "refuse": 1, "#": 0}[line.split(" ")[0]])[0]
+    return line.rsplit(" ", {"value": 3, "refuse": 1}.get(line.split(" ")[0], 0))[0]
 
 
 def main() -> None:
@@ -158,6 +166,7 @@ def main() -> None:
     for name, operator in OPERATORS.items():
         path = FOLDER / f"{name}.txt"
         path.write_text(_extended(path.read_text() if path.exists() else "", text(operator)))
+    LIST.write_text(_extended(LIST.read_text() if LIST.exists() else "", listed()))
 
 
 if __name__ == "__main__":
