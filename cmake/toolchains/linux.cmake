@@ -1,0 +1,18 @@
+# A Debian cross compiler of GCC and QEMU's user mode: -DGVM_TRIPLE=s390x-linux-gnu, and perhaps
+# -DGVM_EMULATOR=<program and arguments>, as a list. Without an emulator programs run natively.
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES GVM_TRIPLE GVM_EMULATOR)
+if(NOT GVM_TRIPLE)
+  message(FATAL_ERROR "GVM_TRIPLE must name the target, as s390x-linux-gnu")
+endif()
+string(REGEX REPLACE "-.*" "" gvm_processor "${GVM_TRIPLE}")
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR "${gvm_processor}")
+set(CMAKE_C_COMPILER "${GVM_TRIPLE}-gcc")
+set(CMAKE_CXX_COMPILER "${GVM_TRIPLE}-g++")
+if(GVM_EMULATOR)
+  set(CMAKE_CROSSCOMPILING_EMULATOR "${GVM_EMULATOR}")
+endif()
+set(CMAKE_FIND_ROOT_PATH "/usr/${GVM_TRIPLE}")
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
