@@ -77,20 +77,13 @@ TABLES = (
 """The tables under the root, in order; append-only."""
 
 
+HEADER = ("parameters", "identity", "height", "parent", "entropy", "supply", "schedule")
+"""The fields of the first leaf under the root: what is in no table."""
+
+
 def header_leaf(state: State) -> bytes:
-    """The first leaf under the root: what is in no table."""
-    return encode(
-        (
-            "state",
-            state.parameters,
-            state.identity,
-            state.height,
-            state.parent,
-            state.entropy,
-            state.supply,
-            state.schedule,
-        )
-    )
+    """The first leaf under the root."""
+    return encode(("state", *(getattr(state, name) for name in HEADER)))
 
 
 def leaves(state: State) -> list[bytes]:

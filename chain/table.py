@@ -107,6 +107,14 @@ class Table(Generic[V]):
         """The hash that names the content."""
         return _EMPTY if self._node is None else self._node.hash
 
+    def at_end(self, key: bytes) -> tuple[bytes, V] | None:
+        """The record at the end of a key's path: its own, that of a key with the same beginning,
+        or none."""
+        node, depth = self._node, 0
+        while isinstance(node, _Branch):
+            node, depth = node.children[_nibble(key, depth)], depth + 1
+        return None if node is None else (node.key, node.value)
+
     def prove(self, key: bytes) -> tuple[bytes, ...]:
         """The branches on the way to a key, each as its sixteen hashes joined, from the root."""
         found, node, depth = [], self._node, 0
@@ -116,17 +124,33 @@ class Table(Generic[V]):
         return tuple(found)
 
 
+def root_with(key: bytes, leaf: bytes | None, path: tuple[bytes, ...]) -> bytes | None:
+    """The root of the table in which ``path`` is the way to ``key`` and ends at a leaf (a key and
+    its record, joined) or at nothing; None where there is no such table."""
+    if len(key) != SIZE or len(path) > 2 * SIZE or any(len(b) != 16 * SIZE for b in path):
+        return None
+    if leaf is None:
+        found = _NONE
+    else:
+        # A leaf lies under the beginning of its own key.
+        if len(leaf) < SIZE or any(
+            _nibble(key, at) != _nibble(leaf, at) for at in range(len(path))
+        ):
+            return None
+        found = digest("table leaf", leaf)
+    if not path:
+        return _EMPTY if leaf is None else found
+    for depth in reversed(range(len(path))):
+        at = _nibble(key, depth) * SIZE
+        if path[depth][at : at + SIZE] != found:
+            return None
+        found = digest("table branch", path[depth])
+    return found
+
+
 def verify(root: bytes, key: bytes, record: bytes, path: tuple[bytes, ...]) -> bool:
     """Whether the canonical bytes of a record are at ``key`` in the table named ``root``."""
-    expected = root
-    for depth, branch in enumerate(path):
-        if len(branch) != 16 * SIZE or depth >= 2 * SIZE:
-            return False
-        if digest("table branch", branch) != expected:
-            return False
-        at = _nibble(key, depth) * SIZE
-        expected = branch[at : at + SIZE]
-    return digest("table leaf", key + record) == expected
+    return root_with(key, key + record, path) == root
 
 
 def _set(node: _Node | None, key: bytes, value: Any, depth: int) -> _Node:

@@ -1,4 +1,4 @@
-"""``gvm chain``: a devnet, and a look into a node's folder."""
+"""``gvm chain``: a devnet, a look into a node's folder, and an application for CometBFT."""
 
 from __future__ import annotations
 
@@ -97,6 +97,43 @@ def job(
     if name is None and not names:
         raise GvmError(f"{node}: holds no job")
     report(explorer.job(names[0] if name is None else parse(name)))
+
+
+@app.command()
+def abci(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Holds genesis.cbor and model.dmodel.")
+    ],
+    address: Annotated[
+        str, typer.Option(help="tcp://HOST:PORT or unix://PATH.")
+    ] = "tcp://127.0.0.1:26658",
+    snapshots: Annotated[
+        int, typer.Option(min=0, help="Blocks between snapshots; 0 makes none.")
+    ] = 1000,
+) -> None:
+    """Serve the state machine to CometBFT v0.38 as an ABCI 2.0 application."""
+    import asyncio
+
+    from chain.adapters.abci.server import Server
+    from chain.adapters.abci.setup import opened_application
+
+    server = Server(opened_application(folder, snapshots))
+    try:
+        asyncio.run(server.run(address))
+    except ValueError as error:
+        raise GvmError(f"--address: {error}") from None
+
+
+@app.command()
+def abci_setup(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    validators: Annotated[int, typer.Option(min=1, help="Engines.")] = 1,
+) -> None:
+    """Write folders for CometBFT with a genesis like the devnet's: for trying out only."""
+    from chain.adapters.abci.setup import make_homes
+    from chain.adapters.setup import read_data
+
+    make_homes(folder, validators, read_data(None, None))
 
 
 def parse(name: str) -> bytes:

@@ -108,15 +108,7 @@ def make(plan: Plan, data: tuple[NDArray[Any], NDArray[Any]]) -> None:
         raise gvm.GvmError(f"{plan.folder}: is not empty")
     images, labels = data
     model = first_model(images, labels)
-    held_out = len(images) // 4
-    folds = [
-        Fold.of(part_x, part_y)
-        for part_x, part_y in zip(
-            np.array_split(images[:held_out], FOLDS),
-            np.array_split(labels[:held_out], FOLDS),
-            strict=True,
-        )
-    ]
+    folds, held_out = split(images, labels)
     genesis = make_genesis(plan, model, folds)
     ports = free_ports(plan.validators + plan.trainers)
     peers = [["127.0.0.1", port] for port in ports]
@@ -143,6 +135,17 @@ def make(plan: Plan, data: tuple[NDArray[Any], NDArray[Any]]) -> None:
             part = slice(held_out + process - plan.validators, None, plan.trainers)
             shard = Fold.of(images[part], labels[part])
             (folder / "train.cbor").write_bytes(shard.encoded)
+
+
+def split(images: NDArray[Any], labels: NDArray[Any]) -> tuple[list[Fold], int]:
+    """The folds of the first quarter, which is test data, and where training data begin."""
+    held_out = len(images) // 4
+    parts = zip(
+        np.array_split(images[:held_out], FOLDS),
+        np.array_split(labels[:held_out], FOLDS),
+        strict=True,
+    )
+    return [Fold.of(part_x, part_y) for part_x, part_y in parts], held_out
 
 
 def agent_row(party: Party) -> dict[str, Any]:
