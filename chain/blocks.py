@@ -82,6 +82,13 @@ def require_block(state: State, block: Block) -> None:
         "D74",
         "the proposer is no witness of this height",
     )
+    most = parameters.max_block_transactions
+    require(
+        len(block.transactions) <= most,
+        Code.BAD_BLOCK,
+        "D70",
+        f"a block has at most {most} transactions, received {len(block.transactions)}",
+    )
     voters = {seat.account for seat in schedule.previous}
     require(
         list(block.signed) == sorted(set(block.signed)) and voters.issuperset(block.signed),

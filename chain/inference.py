@@ -118,7 +118,11 @@ def settle_task(state: State, name: bytes, height: int) -> State:
     """D84, D85, D86: decides a task when its confirmers have, or when its time is over."""
     task, parameters = get_task(state, name), state.parameters
     if task.node == ZERO:
-        return state
+        if height < task.created + parameters.task_wait:
+            return state
+        # D86: nobody was there to take it, or others paid more all the time.
+        state = ledger.move(state, ledger.ESCROW, task.requester, task.reward)
+        return close_task(state, name, "task expired")
     given = [a for a in task.answers if a.output != ZERO]
     same = [a for a in given if a.output == task.output]
     if task.output != ZERO and has_quorum(len(same), len(task.answers)):

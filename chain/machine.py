@@ -27,6 +27,7 @@ from chain.codec import Count, Digest, Text
 from chain.context import Actions, Context, Execution
 from chain.envelope import Envelope
 from chain.hashes import digest_of
+from chain.parameters import Parameters
 from chain.records import Notice
 from chain.refusal import Code, Refused, require
 from chain.state import State
@@ -59,39 +60,57 @@ class Receipt:
     notices: tuple[Notice, ...]
 
 
+def base_gas(parameters: Parameters, size: int) -> int:
+    """D13: what a transaction uses of a block by being there."""
+    return parameters.gas_per_transaction + parameters.gas_per_byte * size
+
+
+def known_gas(state: State, found: Envelope, size: int) -> int:
+    """D13: the part of the price that is known before anything runs: bytes, and the multiply-adds
+    that a job is known to cost the chain or a node."""
+    gas, action = base_gas(state.parameters, size), found.action
+    if isinstance(action, confirmation.Dispute | inference.RequestInference):
+        job = state.jobs.get(action.job)
+        gas += 0 if job is None else job.cost // state.parameters.multiply_adds_per_gas
+    return gas
+
+
 def gas_of(state: State, execution: Execution, found: Envelope, size: int) -> int:
-    """D13: a price that is known before anything runs: bytes, and the exact multiply-adds of what
-    the chain or a node will have to compute."""
-    parameters, action = state.parameters, found.action
-    work = 0
+    """D13: the whole price. A program is inspected for it: ask who has the fee for its bytes."""
+    gas, action = known_gas(state, found, size), found.action
     if isinstance(action, jobs.StartJob):
         try:
             work = jobs.inspect_program(execution, action.program).multiply_adds
         except Refused:
             work = 0  # the action will be refused, for its fee
-    elif isinstance(action, confirmation.Dispute | inference.RequestInference):
-        job = state.jobs.get(action.job)
-        work = 0 if job is None else job.cost
-    gas = parameters.gas_per_transaction + parameters.gas_per_byte * size
-    return gas + work // parameters.multiply_adds_per_gas
+        gas += work // state.parameters.multiply_adds_per_gas
+    return gas
 
 
-def admit(state: State, execution: Execution, data: bytes) -> tuple[Envelope, int]:
-    """D10 to D14: what must hold before a transaction costs anything; a pool asks the same.
-    Returns the envelope and its gas."""
+def least_fee(parameters: Parameters, gas: int) -> int:
+    """D13: what gas costs, rounded up."""
+    return -(-gas // parameters.gas_per_token)
+
+
+def admit(state: State, execution: Execution, data: bytes, ahead: int = 0) -> tuple[Envelope, int]:
+    """D10 to D14: what must hold before a transaction costs anything; what is cheap to see comes
+    first. A pool asks the same of nonces up to ``ahead`` later. Returns the envelope and the gas
+    that is known."""
     parameters = state.parameters
     found = envelope.read(data, parameters.max_transaction_bytes, KINDS)
-    sender = ledger.account_of(state, found.sender)
+    sender, nonce, fee = (
+        ledger.account_of(state, found.sender),
+        found.header.nonce,
+        found.header.fee,
+    )
     require(
-        found.header.nonce == sender.nonce,
+        sender.nonce <= nonce <= sender.nonce + ahead,
         Code.NONCE,
         "D12",
-        f"nonce must be {sender.nonce}, received {found.header.nonce}",
+        f"nonce must be {sender.nonce}, received {nonce}",
     )
-    envelope.require_signature(found, state.identity, execution.verify)
-    gas = gas_of(state, execution, found, len(data))
-    least = -(-gas // parameters.gas_per_token)
-    fee = found.header.fee
+    gas = known_gas(state, found, len(data))
+    least = least_fee(parameters, gas)
     require(fee >= least, Code.FEE, "D13", f"the fee must be at least {least}, received {fee}")
     require(
         sender.balance >= fee,
@@ -99,6 +118,7 @@ def admit(state: State, execution: Execution, data: bytes) -> tuple[Envelope, in
         "D14",
         f"the fee is {fee}, the account has {sender.balance}",
     )
+    envelope.require_signature(found, state.identity, execution.verify)
     return found, gas
 
 
@@ -106,17 +126,26 @@ def apply_transaction(
     state: State, execution: Execution, data: bytes, height: int, gas_left: int
 ) -> tuple[State, Receipt]:
     """D14, D15: a transaction that is not admitted changes nothing; one that is pays its fee and
-    spends its nonce, and changes nothing else if its action is refused."""
-    name = envelope.transaction_id(data)
+    spends its nonce, and changes nothing else if its action is refused. D16: either uses gas."""
+    name, parameters = envelope.transaction_id(data), state.parameters
+    base = base_gas(parameters, len(data))
+    if base > gas_left:
+        return state, Receipt(name, Code.GAS, "D16", 0, ())
     try:
-        found, gas = admit(state, execution, data)
-        require(gas <= gas_left, Code.GAS, "D16", f"the block has {gas_left} gas left")
+        found, _ = admit(state, execution, data)
+        gas = gas_of(state, execution, found, len(data))
+        fits = gas <= gas_left or gas > parameters.max_block_gas
+        require(fits, Code.GAS, "D16", f"the block has {gas_left} gas left")
     except Refused as refused:
-        return state, Receipt(name, refused.code, refused.rule, 0, ())
+        return state, Receipt(name, refused.code, refused.rule, base, ())
     paid = ledger.move(state, found.sender, ledger.FEES, found.header.fee)
     account = ledger.account_of(paid, found.sender)
     spent = replace(account, nonce=account.nonce + 1)
     paid = paid.but(accounts=paid.accounts.set(found.sender, spent), notices=())
+    least, most = least_fee(parameters, gas), parameters.max_block_gas
+    if found.header.fee < least or gas > most:
+        # D13: only now is it known what the program costs.
+        return paid, Receipt(name, Code.FEE, "D13", base, ())
     context = Context(execution, height, name, found.sender, found.header.public)
     try:
         done = HANDLERS[type(found.action)](paid, context, found.action)

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from chain import ledger
 from chain.application import Member
 from chain.blocks import Block, is_turn, read_block, require_block
 from chain.codec import encode
 from chain.context import Execution
-from chain.envelope import read, transaction_id
-from chain.machine import KINDS, Receipt, admit, apply_block
+from chain.envelope import transaction_id
+from chain.machine import Receipt, admit, apply_block
 from chain.records import Seat
-from chain.refusal import Refused
+from chain.refusal import Code, Refused, require
 from chain.schedule import proposer
 from chain.state import State, root
 
 OVERHEAD = 1 << 16
 """Bytes of a block that are kept for what is no transaction."""
 MAX_POOL = 100_000
+MAX_POOL_BYTES = 1 << 28
+MAX_LATER = MAX_POOL // 4
+"""Transactions of the pool that wait for one before them."""
+MAX_AHEAD = 64
+"""How far behind its sender's next nonce a transaction may wait."""
+POOL_BLOCKS = 200
+"""Blocks after which one that is in none leaves the pool."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What the pool knows of a transaction that it keeps."""
+
+    name: bytes
+    fee: int
+    gas: int
+    size: int
+    since: int
 
 
 def members(seats: tuple[Seat, ...]) -> tuple[Member, ...]:
@@ -31,27 +51,68 @@ class MachineApplication:
     def __init__(self, state: State, execution: Execution) -> None:
         self.state, self.execution = state, execution
         self.pool: dict[bytes, bytes] = {}
+        self._waiting: dict[bytes, dict[int, Waiting]] = {}  # by sender, then nonce
+        self._senders: dict[bytes, bytes] = {}  # by transaction
+        self._bytes = self._later = 0
         self.receipts: tuple[Receipt, ...] = ()
 
     # -- the pool
 
     def submit(self, data: bytes) -> bytes:
-        """Keeps a transaction that may come into a block: its own admission, or that of a later
-        nonce of its sender. Returns its id; raises :class:`chain.refusal.Refused`."""
+        """Keeps a transaction that may come into a block: of its sender's next nonce or a few
+        later, signed, with the fees of all that wait. Returns its id; raises
+        :class:`chain.refusal.Refused`. D17."""
         name = transaction_id(data)
-        if name in self.pool or len(self.pool) >= MAX_POOL:
+        if name in self.pool:
             return name
-        try:
-            admit(self.state, self.execution, data)
-        except Refused as refused:
-            if refused.rule != "D12" or not self._is_later(data):
-                raise
-        self.pool[name] = data
+        full = len(self.pool) >= MAX_POOL or self._bytes + len(data) > MAX_POOL_BYTES
+        require(not full, Code.LIMIT, "D17", "the pool is full")
+        found, gas = admit(self.state, self.execution, data, MAX_AHEAD)
+        sender, nonce, fee = found.sender, found.header.nonce, found.header.fee
+        account, mine = ledger.account_of(self.state, sender), self._waiting.get(sender, {})
+        require(nonce not in mine, Code.DUPLICATE, "D17", "another one of this nonce waits")
+        fees = fee + sum(waiting.fee for waiting in mine.values())
+        require(
+            fees <= account.balance,
+            Code.FUNDS,
+            "D14",
+            f"the fees of all that waits are {fees}, the account has {account.balance}",
+        )
+        is_later = nonce > account.nonce
+        require(
+            not is_later or self._later < MAX_LATER,
+            Code.LIMIT,
+            "D17",
+            f"at most {MAX_LATER} transactions wait for one before them",
+        )
+        self.pool[name], self._senders[name] = data, sender
+        kept = Waiting(name, fee, gas, len(data), self.state.height)
+        self._waiting.setdefault(sender, {})[nonce] = kept
+        self._bytes += len(data)
+        self._later += is_later
         return name
 
-    def _is_later(self, data: bytes) -> bool:
-        found = read(data, self.state.parameters.max_transaction_bytes, KINDS)
-        return found.header.nonce > ledger.account_of(self.state, found.sender).nonce
+    def _drop(self, sender: bytes, nonce: int) -> None:
+        mine = self._waiting[sender]
+        found = mine.pop(nonce)
+        self._bytes -= found.size
+        del self.pool[found.name], self._senders[found.name]
+        if not mine:
+            del self._waiting[sender]
+
+    def _drop_stale(self) -> None:
+        """What is spent, what its account cannot pay any more, what has waited for too long."""
+        oldest, self._later = self.state.height - POOL_BLOCKS, 0
+        for sender, mine in list(self._waiting.items()):
+            account, fees = ledger.account_of(self.state, sender), 0
+            for nonce in sorted(mine):
+                fees += mine[nonce].fee
+                is_good = nonce >= account.nonce and mine[nonce].since >= oldest
+                if is_good and fees <= account.balance:
+                    self._later += nonce > account.nonce
+                else:
+                    fees -= mine[nonce].fee
+                    self._drop(sender, nonce)
 
     # -- what an orderer asks
 
@@ -85,14 +146,21 @@ class MachineApplication:
         )
 
     def selected(self) -> tuple[bytes, ...]:
-        """What fits into a block, oldest first."""
-        left = self.state.parameters.max_block_bytes - OVERHEAD
-        chosen = []
-        for data in self.pool.values():
-            if len(data) + 9 > left:
-                break
-            left -= len(data) + 9
-            chosen.append(data)
+        """What fits into a block, oldest first, each after those of its sender before it."""
+        parameters = self.state.parameters
+        left, gas = parameters.max_block_bytes - OVERHEAD, parameters.max_block_gas
+        nonces: dict[bytes, int] = {}
+        chosen: list[bytes] = []
+        for sender in self._senders.values():
+            mine = self._waiting[sender]
+            nonce = nonces.get(sender, ledger.account_of(self.state, sender).nonce)
+            while (found := mine.get(nonce)) is not None:
+                fits = found.size + 9 <= left and found.gas <= gas
+                if not fits or len(chosen) >= parameters.max_block_transactions:
+                    break
+                left, gas, nonce = left - found.size - 9, gas - found.gas, nonce + 1
+                chosen.append(self.pool[found.name])
+            nonces[sender] = nonce
         return tuple(chosen)
 
     def validate(
@@ -125,14 +193,5 @@ class MachineApplication:
         """Applies a decided block; what it holds leaves the pool."""
         found = read_block(block, self.state.parameters.max_block_bytes)
         self.state, self.receipts = apply_block(self.state, found, self.execution)
-        for data in found.transactions:
-            self.pool.pop(transaction_id(data), None)
         self._drop_stale()
         return root(self.state)
-
-    def _drop_stale(self) -> None:
-        limit = self.state.parameters.max_transaction_bytes
-        for name, data in list(self.pool.items()):
-            found = read(data, limit, KINDS)
-            if found.header.nonce < ledger.account_of(self.state, found.sender).nonce:
-                del self.pool[name]

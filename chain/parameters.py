@@ -102,6 +102,12 @@ class Parameters:
             f"received {self.unbonding}",
         )
         require(
+            self.gas_per_transaction >= 1,
+            Code.LIMIT,
+            "D13",
+            "gas_per_transaction must be at least 1, received 0",
+        )
+        require(
             self.trainer_share + self.verifier_share <= 1000,
             Code.LIMIT,
             "L42",

@@ -412,6 +412,16 @@ def test_highest_rewards_are_assigned_first() -> None:
     assert taken == [[30], [20, 30], [10, 20, 30]]
 
 
+def test_a_task_that_nobody_takes_is_refunded() -> None:
+    world = World(genesis(nodes=3))  # one node and three confirmers are needed
+    world.must(RICH, inference.RequestInference(world.job_name, b"i" * 32, 1_000))
+    created = world.state.height
+    world.until(created + PARAMETERS.task_wait - 1)
+    assert len(world.state.tasks) == 1 and world.balance(RICH) == 998_900
+    world.step()
+    assert len(world.state.tasks) == 0 and world.balance(RICH) == 999_900
+
+
 # --- genesis -----------------------------------------------------------------------------------
 
 
