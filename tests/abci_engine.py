@@ -70,21 +70,31 @@ class Client:
 
     def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
         """One request through both codecs."""
-        data = TABLE.encode("Request", {kind: fields})
-        made = self.application.handle(TABLE.decode("Request", data))
-        answer = TABLE.decode("Response", TABLE.encode("Response", made))
-        found: dict[str, Any] = answer[kind]
-        return found
+        return ask(self.application, kind, **fields)
 
     def init_chain(self, **changes: Any) -> dict[str, Any]:
         """InitChain as the engine's genesis has it."""
-        name = genesis_hash(self.genesis).hex()
-        fields: dict[str, Any] = {
-            "chain_id": self.genesis.parameters.chain,
-            "initial_height": 1,
-            "app_state_bytes": f'"{name}"'.encode(),
-        }
-        return self.ask("init_chain", **{**fields, **changes})
+        return init_chain(self.application, **changes)
+
+
+def ask(application: AbciApplication, kind: str, **fields: Any) -> dict[str, Any]:
+    """One request through both codecs."""
+    data = TABLE.encode("Request", {kind: fields})
+    made = application.handle(TABLE.decode("Request", data))
+    answer = TABLE.decode("Response", TABLE.encode("Response", made))
+    found: dict[str, Any] = answer[kind]
+    return found
+
+
+def init_chain(application: AbciApplication, **changes: Any) -> dict[str, Any]:
+    """InitChain as the engine's genesis has it."""
+    name = genesis_hash(application.genesis).hex()
+    fields: dict[str, Any] = {
+        "chain_id": application.genesis.parameters.chain,
+        "initial_height": 1,
+        "app_state_bytes": f'"{name}"'.encode(),
+    }
+    return ask(application, "init_chain", **{**fields, **changes})
 
 
 class Engine:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 import gvm
 from chain.adapters import devnet
+from chain.adapters.abci.setup import opened_application
 from chain.adapters.agents import Service, Trainer
 from chain.adapters.execution import Evaluator, Fold, Opening, Remembering, inspect, read_fold
 from chain.adapters.explorer import Explorer
@@ -29,6 +30,7 @@ from chain.keys import Key
 from chain.orderer.messages import Certificate, Value
 from chain.orderer.state import Safety, Step
 from chain.records import UNAVAILABLE, ZERO, Outcome
+from tests.abci_engine import ask, finalize, init_chain
 from tests.chain_world import BY_ACCOUNT, NODES, World, parameters_with, truth
 
 
@@ -249,3 +251,13 @@ def test_processes_train_a_model_and_end_equal(tmp_path: Path) -> None:
     assert explorer.block(1)["height"] == 1
     with pytest.raises(gvm.GvmError, match="block must be in"):
         explorer.block(99_999)
+    # The engine's application comes to the same states; it knows no failed rounds.
+    served = opened_application(folders[1], 0)
+    init_chain(served)
+    for shown in explorer.blocks:
+        if shown.block.round:
+            break
+        answer = ask(served, "finalize_block", **finalize(served.state, shown.block))
+        ask(served, "commit")
+        assert answer["app_hash"] == shown.root
+    assert served.state.height > 0 or explorer.blocks[0].block.round
