@@ -1,7 +1,7 @@
 """The command line ``gvm``: the Python API, one command per verb.
 
 Bad input ends with one error on stderr and exit status 2; ``gvm verify`` that finds another loss
-ends with status 1. ``GVM_TRACEBACK=1`` shows where an error came from.
+or another state ends with status 1. ``GVM_TRACEBACK=1`` shows where an error came from.
 """
 
 from __future__ import annotations
@@ -39,10 +39,13 @@ from gvm.cli_options import (
     ScheduleOption,
     Threads,
     Top,
+    TraceEvery,
+    TraceFolder,
     Warmup,
     WeightDecay,
     choose_optimizer,
 )
+from gvm.cli_trace import add_commands as trace_commands
 from gvm.errors import GvmError
 from gvm.printing import report, table
 
@@ -61,6 +64,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(chain_app, name="chain")
+trace_commands(app)
 
 
 @app.command("import")
@@ -240,6 +244,8 @@ def train(
     micro_batch: Annotated[
         int | None, typer.Option(min=1, help="Examples at a time: moves no bit.")
     ] = None,
+    trace: TraceFolder = None,
+    trace_every: TraceEvery = None,
     history: Annotated[Path | None, typer.Option(help="Write epochs: .json or .csv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw epochs: .png or .svg.")] = None,
     backend: Backend = None,
@@ -290,6 +296,8 @@ def train(
         micro_batch=micro_batch,
         backend=backend,
         threads=threads,
+        trace=trace,
+        trace_every=trace_every,
     )
     loaded.save(output)
     if history is not None:
@@ -337,30 +345,6 @@ def evaluate(
         found |= {"absolute_error": error.total, "absolute_error_bits": error.fraction_bits}
         found["mean_absolute_error"] = float(error)
     report(found, as_json)
-
-
-@app.command()
-def verify(
-    model: ModelPath,
-    inputs: InputsPath,
-    labels: LabelsPath,
-    expect: Annotated[int, typer.Option(help="The claimed total, an integer.")],
-    backend: Backend = None,
-    threads: Threads = None,
-    batch_size: BatchSize = None,
-) -> None:
-    """Check a claimed loss.
-
-    The exit status is 0 when it is exactly right, 1 when it is not.
-    """
-    loaded = load_model(model)
-    x, y = read_pair(inputs, labels)
-    options = given(backend=backend, threads=threads, batch_size=batch_size)
-    loss = loaded.evaluate(x, y, **options)
-    if loss.total != expect:
-        print(f"differs: total is {loss.total}, expected {expect}", file=sys.stderr)
-        raise typer.Exit(1)
-    print(f"equal: total is {loss.total}, {loss.count} examples")
 
 
 @app.command()

@@ -95,6 +95,8 @@ Checkpoint = Annotated[
     typer.Option(help="A .dmodel, replaced after every epoch; --resume goes on from it."),
 ]
 CheckpointEvery = Annotated[int | None, typer.Option(min=1, help="And after so many steps.")]
+TraceFolder = Annotated[Path | None, typer.Option(help="A folder for the trace of the run.")]
+TraceEvery = Annotated[int | None, typer.Option(min=1, help="Steps from record to record.")]
 Top = Annotated[
     int | None, typer.Option(min=1, metavar="K", help="Also the hits among the K largest outputs.")
 ]

@@ -267,6 +267,8 @@ class Model(Exports):
         backend: str | None = None,
         threads: int | None = None,
         progress: bool | None = None,
+        trace: str | os.PathLike[str] | None = None,
+        trace_every: int | None = None,
     ) -> History:
         """Trains in fixed point: parameters and training state advance. Returns the history.
 
@@ -282,6 +284,8 @@ class Model(Exports):
         ``checkpoint``: a .dmodel that is replaced after every epoch, and after every
         ``checkpoint_every`` steps, from which ``resume`` goes on to the same bits; with
         ``validation`` the best epoch lies beside it (``run.best.dmodel``).
+        ``trace``: a folder for the run's trace (docs/traces.md), with the hashes of its state every
+        ``trace_every`` steps, by default as often as hashing takes a twentieth of the time.
         ``workers``, ``micro_batch``, ``backend`` and ``threads`` move no bit of the result.
         """
         return run_training(
@@ -304,6 +308,8 @@ class Model(Exports):
             backend=backend,
             threads=threads,
             progress=progress,
+            trace=trace,
+            trace_every=trace_every,
         )
 
     def advance(

@@ -31,6 +31,7 @@ from gvm.shards import ShardRunner
 
 if TYPE_CHECKING:
     from gvm.model import Model
+    from gvm.trace.recorder import Recorder
 
 Arrays = Sequence[NDArray[Any]]
 APPLY = 3
@@ -263,6 +264,7 @@ def train(
     checkpoints: Checkpoints | None,
     best: Best | None,
     progress: bool | None,
+    trace: Recorder | None = None,
 ) -> tuple[bytes, bytes, TrainingState, History]:
     """Runs the steps of a compiled training program from ``start``; returns parameters, state,
     where the run stands, and its history. ``best``: of the epochs before, with what it held."""
@@ -272,6 +274,8 @@ def train(
     with open_workers(data, plan, inputs, labels, parameters, state) as workers:
         training = start
         watch = Divergence(program, workers)
+        if trace is not None and trace.due(start.step):
+            trace.write(workers.session, start)
         steps_per_epoch = -(-count // plan.batch_size)
         with progress_bar(
             max(0, plan.epochs - start.epoch) * steps_per_epoch, "training", progress
@@ -291,6 +295,8 @@ def train(
                         partial=(steps, sums[0], sums[1], sums[2]),
                     )
                     advance(f"loss {sums[0] / 2**24 / sums[1]:.4f}")
+                    if trace is not None and sums[1] < count and trace.due(training.step):
+                        trace.write(workers.session, training)
                     if checkpoints is not None and checkpoints.due(training.step):
                         if sums[1] < count and not watch.diverged:
                             session = workers.session
@@ -318,6 +324,8 @@ def train(
                     training, epoch=epoch + 1, epochs=(*training.epochs, done), partial=None
                 )
                 watch.look(training, steps)
+                if trace is not None and trace.due(training.step):
+                    trace.write(workers.session, training)
                 if checkpoints is not None and not watch.diverged:
                     session = workers.session
                     checkpoints.write(session.read(2), session.read(3), training)
@@ -328,6 +336,8 @@ def train(
                             checkpoints.write_best(best)
                     elif patience is not None and epoch + 1 - best[3].epoch >= patience:
                         break
+        if trace is not None:
+            trace.finish(workers.session, training)
         course = training.epochs
         parameters, state = workers.session.read(2), workers.session.read(3)
         if best is not None and patience is not None:

@@ -45,12 +45,15 @@ def run_training(
     backend: str | None,
     threads: int | None,
     progress: bool | None,
+    trace: str | os.PathLike[str] | None = None,
+    trace_every: int | None = None,
 ) -> History:
     """``Model.train`` with every option given."""
     sizes = {"epochs": epochs, "batch_size": batch_size, "workers": workers}
     sizes |= {} if micro_batch is None else {"micro_batch": micro_batch}
     sizes |= {} if patience is None else {"patience": patience}
     sizes |= {} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}
+    sizes |= {} if trace_every is None else {"trace_every": trace_every}
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, received {value}")
@@ -65,6 +68,8 @@ def run_training(
         raise ValueError("patience needs validation data")
     if checkpoint_every is not None and checkpoint is None:
         raise ValueError("checkpoint_every needs checkpoint, the file to write")
+    if trace_every is not None and trace is None:
+        raise ValueError("trace_every needs trace, the folder to write")
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and not path.parent.is_dir():
         raise GvmError(f"checkpoint {path}: no such folder")
@@ -84,6 +89,12 @@ def run_training(
             f"resume: the epoch has taken {partial[2]} examples, the data has {len(inputs[0])}"
         )
     checkpoints = None if path is None else Checkpoints(model, program, path, checkpoint_every)
+    recorder = None
+    if trace is not None:
+        from gvm.trace.recorder import Recorder
+
+        recorder = Recorder(trace, trace_every)
+        recorder.begin(model, program, inputs, targets, start, plan, resume)
     best = best_of(model, start, path, patience is not None)
     parameters, state, training, history = train(
         model,
@@ -99,6 +110,7 @@ def run_training(
         checkpoints,
         best,
         progress,
+        recorder,
     )
     model.advance(program, parameters, state, training)
     return history
