@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chain import ledger, phases
+from chain import ledger, phases, slashing
 from chain.codec import to_value
 from chain.hashes import digest_of
-from chain.records import ZERO, Job, JobStatus, Outcome, Result, Round
+from chain.records import (
+    UNAVAILABLE,
+    ZERO,
+    Candidate,
+    Entry,
+    Job,
+    JobStatus,
+    Outcome,
+    Result,
+    Round,
+)
 from chain.state import State
+
+Truths = tuple[Entry | None, ...]
+"""What is certified of the parent and of each candidate; None where there was no quorum."""
 
 
 def result_of(job_name: bytes, job: Job, found: Round, outcome: Outcome) -> Result:
@@ -21,7 +34,7 @@ def result_of(job_name: bytes, job: Job, found: Round, outcome: Outcome) -> Resu
         number=found.number,
         previous=job.last,
         outcome=outcome,
-        parameters=found.candidates[0].parameters if is_final else job.parameters,
+        parameters=phases.winner_of(found).parameters if is_final else job.parameters,
         loss=found.loss,
         parent_loss=found.parent_loss,
         fold=found.fold,
@@ -66,15 +79,65 @@ def pay_round(state: State, job_name: bytes, result: Result) -> State:
     return state
 
 
+def forfeit(state: State, job: bytes, candidate: Candidate, why: str) -> State:
+    """L21, L25, L26: a trainer's bond is burned."""
+    bond = phases.get_job(state, job).terms.trainer_bond
+    return ledger.burn(state, ledger.BONDS, bond).note(why, candidate.trainer, bond)
+
+
+def give_back(state: State, job: bytes, candidate: Candidate) -> State:
+    """L30: a trainer that did no wrong has its bond back."""
+    bond = phases.get_job(state, job).terms.trainer_bond
+    return ledger.move(state, ledger.BONDS, candidate.trainer, bond)
+
+
+def settle_bonds(state: State, job: bytes, found: Round, truths: Truths) -> State:
+    """L25, L26, L30: what becomes of the trainers' bonds when a round is over and what is certified
+    stands."""
+    for candidate, truth in zip(found.candidates, truths[1:], strict=True):
+        if truth == UNAVAILABLE:
+            # L25: only more than two thirds can say so: fewer cannot frame a trainer.
+            state = forfeit(state, job, candidate, "unavailable")
+        elif truth is not None and truth.loss != candidate.claim:
+            # L26: the claim was a lie.
+            state = forfeit(state, job, candidate, "false claim")
+        else:
+            state = give_back(state, job, candidate)
+    return state
+
+
+def is_false(entry: Entry, truth: Entry | None) -> bool:
+    """L27: whether a finding contradicts a certified one. To have found a thing unavailable is no
+    fault, whatever the others found."""
+    return entry.available and truth not in (None, UNAVAILABLE, entry)
+
+
+def slash_liars(state: State, found: Round, truths: Truths) -> State:
+    """L27, L31: those who signed another finding than the certified one, when nobody could refute
+    it until the end."""
+    share = state.parameters.attestation_slash
+    for attestation in found.attestations:
+        pairs = zip(attestation.entries, truths, strict=True) if attestation.opened else ()
+        if any(is_false(entry, truth) for entry, truth in pairs):
+            state = slashing.slash_node(state, attestation.verifier, share)
+    for own in found.confirmations:
+        if own.sent and (own.loss, own.trace) != (found.loss, found.trace):
+            state = slashing.slash_node(state, own.confirmer, share)
+    return state
+
+
 def conclude(state: State, job_name: bytes, found: Round, outcome: Outcome) -> State:
     """L40: ends a round. A failed one changes no parameters; either way the next may begin."""
     job = phases.get_job(state, job_name)
     if outcome not in (Outcome.FINAL, Outcome.REFUTED, Outcome.NOT_CONFIRMED):
         found = replace(found, winner=ZERO)
-    if outcome in (Outcome.NO_CANDIDATE, Outcome.NO_BEACON, Outcome.NO_COMMITTEE):
-        # L30: nobody could be judged; bonds that are still held go back.
+    if found.certified and outcome != Outcome.REFUTED:
+        state = settle_bonds(state, job_name, found, found.certified)
+        state = slash_liars(state, found, found.certified)
+    else:
+        # L30: nobody was judged, or what was certified is worth nothing.
         for candidate in found.candidates:
-            state = ledger.move(state, ledger.BONDS, candidate.trainer, job.terms.trainer_bond)
+            state = give_back(state, job_name, candidate)
     result = result_of(job_name, job, found, outcome)
     state = pay_round(state, job_name, result)
     key = result_key(result)

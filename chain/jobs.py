@@ -84,6 +84,14 @@ def process_start(state: State, context: Context, action: StartJob) -> State:
         "L5",
         f"at most {parameters.max_jobs} jobs run at once",
     )
+    most = parameters.max_referee_work
+    require(
+        found.multiply_adds <= most,
+        Code.LIMIT,
+        "L5",
+        f"a dispute must fit into a block: at most {most} multiply-adds, received "
+        f"{found.multiply_adds}",
+    )
     name = digest_of("job", context.transaction)
     minted = action.deposit * parameters.minted_share // 1000
     state = ledger.move(state, context.sender, ledger.ESCROW, action.deposit)

@@ -184,5 +184,5 @@ def apply_block(
     name = block_hash(block)
     notices = (*first, *state.notices)
     receipts.append(Receipt(name, Code.OK, "", parameters.max_block_gas - gas_left, notices))
-    state = state.but(height=height, parent=name, notices=(), referee_work=0)
+    state = state.but(height=height, parent=name, notices=())
     return state, tuple(receipts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chain.context import Context
-from chain.records import Job, JobStatus, Phase, Round, Terms
+from chain.records import Candidate, Job, JobStatus, Phase, Round, Terms
 from chain.refusal import Code, Refused, require
 from chain.state import State
 
@@ -42,6 +42,11 @@ def get_open(state: State, context: Context, job: bytes, number: int, phase: Pha
         f"the phase is {found.phase.name.lower()} until height {found.deadline}",
     )
     return found
+
+
+def winner_of(found: Round) -> Candidate:
+    """The candidate that was selected; only from CONFIRM on."""
+    return next(c for c in found.candidates if c.trainer == found.winner)
 
 
 def put(state: State, job: bytes, changed: Round) -> State:

@@ -216,16 +216,34 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Challenge:
-    """A claim that the winner's loss is wrong, with what the referee needs to see it."""
+    """A claim that what is certified of a subject (0: the parent, k: the k-th candidate) is wrong,
+    with what the referee needs to see it. ``height``: of the block that it came in."""
 
     challenger: Digest
     bond: Amount
+    subject: Count
+    height: Count
     opening: bytes
+
+
+class Outcome(IntEnum):
+    """How a round ended. L40."""
+
+    FINAL = 1
+    NO_CANDIDATE = 2
+    NO_BEACON = 3
+    NO_COMMITTEE = 4
+    NOT_CERTIFIED = 5
+    NO_IMPROVEMENT = 6
+    NOT_CONFIRMED = 7
+    REFUTED = 8
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round of a job. ``deadline``: the first height at which the phase is over."""
+    """One round of a job. ``deadline``: the first height at which the phase is over.
+    ``certified``: what a quorum of verifiers found of the parent and of each candidate.
+    ``pending``: the outcome if no challenge succeeds."""
 
     number: Count
     phase: Phase
@@ -243,20 +261,9 @@ class Round:
     loss: Count = 0
     trace: Digest = ZERO
     parent_loss: Count = 0
+    certified: tuple[Entry | None, ...] = ()
+    pending: Outcome | None = None
     challenges: tuple[Challenge, ...] = ()
-
-
-class Outcome(IntEnum):
-    """How a round ended. L40."""
-
-    FINAL = 1
-    NO_CANDIDATE = 2
-    NO_BEACON = 3
-    NO_COMMITTEE = 4
-    NOT_CERTIFIED = 5
-    NO_IMPROVEMENT = 6
-    NOT_CONFIRMED = 7
-    REFUTED = 8
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,9 @@ def open_next(state: State, job: bytes, height: int) -> State:
 
 
 def advance_rounds(state: State, execution: Execution, height: int) -> State:
-    """The rounds of all jobs, by ascending name; challenges first, within the block's work."""
-    state = state.but(referee_work=0)
-    for job, _ in state.rounds.items():
-        state = confirmation.settle_challenges(state, execution, job)
+    """Challenges first, then the rounds of all jobs, by ascending name."""
+    open_rounds = state.rounds
+    state = confirmation.settle_challenges(state, execution)
+    for job, _ in open_rounds.items():
         state = advance_round(state, job, height)
     return state

@@ -50,7 +50,6 @@ class State:
     tasks: Table[Task] = field(default_factory=Table)
     faults: Table[bytes] = field(default_factory=Table)
     notices: tuple[Notice, ...] = ()
-    referee_work: int = 0
 
     def but(self, **changes: Any) -> State:
         """The state with other fields."""

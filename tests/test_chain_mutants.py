@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chain import beacon, confirmation, ledger, phases, selection, trainers, verifiers
+from chain import beacon, conclusion, confirmation, ledger, phases, selection, trainers, verifiers
 from chain.hashes import digest_of
 from tests import test_chain_disputes as disputes
 from tests import test_chain_dpos as dpos
@@ -35,7 +35,7 @@ def largest_first(found: Any, candidate: Any, loss: int) -> tuple[int, int, byte
 
 
 def merciful(state: Any, job: bytes, candidate: Any, why: str) -> Any:
-    return selection.give_back(state, job, candidate)
+    return conclusion.give_back(state, job, candidate)
 
 
 def rounded_up(amount: int, weights: list[int]) -> list[int]:
@@ -108,7 +108,7 @@ MUTANTS: tuple[tuple[str, ModuleType, str, Any, Callable[[], None]], ...] = (
     ),
     (
         "no bond is lost",
-        selection,
+        conclusion,
         "forfeit",
         merciful,
         lbft.test_lying_trainer_is_found_out_and_the_honest_minimum_wins,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from chain import beacon, confirmation, nodes, trainers, verifiers
+from chain import beacon, confirmation, nodes, phases, trainers, verifiers
 from chain.hashes import digest_of
 from chain.keys import Key
 from chain.records import UNAVAILABLE, ZERO, Entry, Phase, Round
@@ -107,7 +107,7 @@ class Service:
         """Recomputes the winner; a lazy node repeats what is certified."""
         entry: Entry | None = Entry(True, found.loss, found.trace)
         if not self.lazy:
-            name = found.candidates[0].parameters
+            name = phases.winner_of(found).parameters
             entry = self.evaluate(name, self.fold(state, job, found))
         if entry is None:
             return []
