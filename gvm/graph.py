@@ -184,7 +184,9 @@ class Builder:
         complete = operator.complete(attributes or {})
         given = [self.types[v] for v in inputs]
         real = any(t.dtype == "real" for t in given)
-        asked = [_stand_in(operator, i, t) for i, t in enumerate(given)] if real else given
+        asked = (
+            [_stand_in(operator, i, t, complete) for i, t in enumerate(given)] if real else given
+        )
         derived = infer(op, asked, complete, self.max_batch, len(self.nodes))
         if real:
             if operator.result != "discrete" and op != "convert":
@@ -239,12 +241,12 @@ class Builder:
         )
 
 
-def _stand_in(operator: Any, position: int, type_: Type) -> Type:
+def _stand_in(operator: Any, position: int, type_: Type, attributes: Any) -> Type:
     """The integer type in whose place a real value is shown to the core: the first that the operand
     accepts, 0 fraction bits."""
     if type_.dtype != "real":
         return type_
-    dtype = "i64" if type_.partial else operator.input_spec(position).accepts[0]
+    dtype = "i64" if type_.partial else operator.accepted(position, attributes)[0]
     return Type(dtype, 0, type_.shape, type_.partial, bound=1 if dtype == "i64" else 0)
 
 

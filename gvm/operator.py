@@ -258,6 +258,11 @@ class Operator(ABC):
         """The declaration of an operand, the last one repeated for variadic operators."""
         return cls.inputs[min(position, len(cls.inputs) - 1)]
 
+    @classmethod
+    def accepted(cls, position: int, attributes: Attributes) -> tuple[str, ...]:
+        """The element types that an operand accepts beside these attributes."""
+        return cls.input_spec(position).accepts
+
     @staticmethod
     def growth(attributes: Attributes) -> float:
         """By what factor a result may exceed that of ``real``, of an operator that draws."""

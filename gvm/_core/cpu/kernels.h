@@ -115,6 +115,11 @@ struct RowKernels {
               int shift_b, bool negative, int64_t n, int32_t* out);
   void (*product)(const int16_t* a, int64_t step_a, const int16_t* b, int64_t step_b, int64_t n,
                   int32_t* out);
+
+  // out[i] = floor((slope[i] * x[i] + intercept[i]) / 2^shift[i]), shifts in [0, 29]; plus
+  // slope_2[i] * x_2[i] before the shift where x_2 is not null. Sums are within 2^62.
+  void (*line)(const int16_t* x, const int32_t* slope, const int16_t* x_2, const int32_t* slope_2,
+               const int64_t* intercept, const int64_t* shift, int64_t n, int64_t* out);
 };
 
 extern const GemmKernels kGemmScalar, kGemmAvx2, kGemmAvx512;

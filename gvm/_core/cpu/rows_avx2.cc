@@ -7,7 +7,7 @@
 
 namespace gvm {
 
-const RowKernels kRowsAvx2 = {sum, product};
+const RowKernels kRowsAvx2 = {sum, product, line};
 
 }  // namespace gvm
 

@@ -7,7 +7,7 @@
 
 namespace gvm {
 
-const RowKernels kRowsAvx512 = {sum, product};
+const RowKernels kRowsAvx512 = {sum, product, line};
 
 }  // namespace gvm
 

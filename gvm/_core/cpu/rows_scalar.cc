@@ -4,6 +4,6 @@
 
 namespace gvm {
 
-const RowKernels kRowsScalar = {sum, product};
+const RowKernels kRowsScalar = {sum, product, line};
 
 }  // namespace gvm
