@@ -143,6 +143,7 @@ class _Quantizer:
         self.exact: dict[Value, Value] = {}
         self.rounded: dict[Value, dict[str, Value]] = {}
         self.backward = {v for n in needed if n.stage == "backward" for v in n.outputs}
+        self.makers = self.real.producer()
         self.demand = self._demands()
         self.narrow_bits: dict[Value, int] = {}
         self.readers = Counter(v for node in needed for v in node.inputs)
@@ -179,7 +180,8 @@ class _Quantizer:
         return Quantized(self.g.graph(**outputs), self.narrow_bits, named, self._moment_bits())
 
     def _moment_bits(self) -> dict[Value, int]:
-        """The largest mean gradient that calibration saw, with room above it."""
+        """The largest mean gradient that calibration saw, or what rounding alone makes of one that
+        is zero but for that, with room above it."""
         totals = self.real.outputs.get("grad", ())[len(self.real.outputs.get("loss", ())) :]
         trained = [p.value for p in self.g.parameters if p.trainable]
         if not totals or not self.ranges.get(totals[0]):
@@ -187,9 +189,23 @@ class _Quantizer:
         examples = self.ranges[self.real.outputs["grad"][1]]
         made = {}
         for value, total in zip(trained, totals, strict=True):
-            _, size = math.frexp(self.ranges[total] / examples)
+            _, size = math.frexp(max(self.ranges[total] / examples, self._noise(total)))
             made[value] = max(-32, min(47, 31 - HEADROOM["i32"] - size))
         return made
+
+    def _noise(self, v: Value) -> float:
+        """A unit of the deltas of which a gradient is a sum, times what they are multiplied by."""
+        node = self.makers.get(v)
+        if node is not None and (node.op == TOTAL or node.op in ("reduce_sum", "reshape")):
+            return self._noise(node.inputs[0])
+        if node is not None and OPERATORS[node.op].result == "exact" and len(node.inputs) == 2:
+            a, b = (x in self.backward for x in node.inputs)
+            if a != b:
+                delta, other = node.inputs if a else node.inputs[::-1]
+                return self._noise(delta) * self.ranges.get(other, 0.0)
+        if v not in self.backward or self.real.types[v].dtype != "real":
+            return 0.0
+        return math.ldexp(1.0, -self.chosen.i16(v))
 
     # -- what consumers want
 

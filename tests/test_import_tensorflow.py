@@ -295,6 +295,13 @@ def test_attention() -> None:
     check(randomise(keras.Model(x, layers.Add()([x, y]))), tolerance=1e-4)
 
 
+def test_causal_attention() -> None:
+    x = keras.Input((5, 8))
+    y = layers.MultiHeadAttention(num_heads=2, key_dim=3)(x, x, use_causal_mask=True)
+    graph = check(randomise(keras.Model(x, layers.Add()([x, y]))), tolerance=1e-4)
+    assert "logical" not in operators(graph)
+
+
 def test_rescaling_and_prelu() -> None:
     graph = check(
         sequential(layers.Rescaling(1 / 127.5, offset=-1.0), layers.Conv2D(2, 3), layers.PReLU())

@@ -18,7 +18,7 @@ from gvm.formats import Formats
 from gvm.functions import BY_NAME
 from gvm.graph import Builder, Graph, evaluate_real
 from gvm.model import Model
-from gvm.optimizers import SGD
+from gvm.optimizers import SGD, Adam
 from gvm.program import Step, steps_of
 from gvm.quantize import calibration_data
 from gvm.shards import TOTALS, ShardRunner
@@ -335,3 +335,20 @@ def test_a_sum_of_products_stays_exact(read_twice: bool) -> None:
     expected = evaluate_real(graph, [data])[outputs[0]]
     first_output = made[0] if read_twice else made
     assert np.abs(first_output - expected).max() < 2**-10
+
+
+def test_moments_have_room_for_the_noise_of_a_gradient_that_is_zero() -> None:
+    """A shift of all logits has no gradient but what rounding makes: its moments must hold that."""
+    g = Builder()
+    x = g.input("x", (-1, 6))
+    logits = dense(g, x, 4, "only")
+    shift = g.parameter("shift", np.zeros(1))
+    graph = g.graph(predict=(g.add(logits, shift),))
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(0, 1, (128, 6)), rng.integers(0, 4, 128)
+    model = Model.from_graph(graph, inputs, CROSS_ENTROPY, labels, progress=False)
+    bits = {p.name: p.moment_bits for p in model.program.info}
+    assert bits["shift"] is not None and bits["only/b"] is not None
+    assert bits["shift"] <= 47 - 8
+    history = model.train(inputs, labels, optimizer=Adam(0.01), epochs=4, batch_size=16, seed=1)
+    assert not [name for name in history.clamped if "adam" in name]

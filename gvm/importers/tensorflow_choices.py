@@ -5,16 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from gvm.graph import Value
 from gvm.importers.arithmetic import fitting
 from gvm.importers.composites import constant_condition
 from gvm.importers.lowering import Constant, Refusal
-from gvm.importers.shapes import Merged, Operand, Tensor, must_be_constant
+from gvm.importers.shapes import Merged, Operand, Tensor, Uniform, must_be_constant
 from gvm.importers.tensorflow_nodes import (
     HINTS,
     PATTERNS,
     Plan,
     Translator,
+    decides,
     from_the_end,
     handles,
     known_constant,
@@ -68,6 +71,21 @@ def _compare(t: Translator, op: Any, a: Operand, b: Operand) -> Tensor:
 def _logical(t: Translator, op: Any, *operands: Operand) -> Tensor:
     values, merged = _together(t, *operands)
     return Tensor(t.g.logical(*values, function=_FUNCTIONS[op.type]), merged)
+
+
+@decides("LogicalAnd", "LogicalOr")
+def _with_one_for_all(t: Translator, op: Any, *operands: Any) -> Any:
+    """A constant beside one truth value for all of a larger tensor, which only broadcasting readers
+    have: a mask of attention."""
+    one = next((x for x in operands if isinstance(x, Uniform)), None)
+    other = next((x for x in operands if isinstance(x, Constant)), None)
+    readers = {reader.type for reader in op.outputs[0].consumers()}
+    if one is None or other is None or readers - {"SelectV2", *_FUNCTIONS}:
+        return NotImplemented
+    held = bool(one.number)
+    return (
+        other if held == (op.type == "LogicalAnd") else other.derive(np.full_like(other.data, held))
+    )
 
 
 @handles("Select", "SelectV2")
