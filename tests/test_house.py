@@ -32,8 +32,6 @@ SUFFIXES = {
 LONG = {
     "tests/core/abi_test.cc": "one short test for each promise of gvm.h",
     "tests/core/hostile_test.cc": "damage and execution are read as one harness",
-    "tests/test_import_onnx.py": "one short test per operator and kind of source",
-    "tests/test_import_tensorflow.py": "one short test per layer and kind of source",
 }
 
 
