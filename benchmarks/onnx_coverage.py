@@ -42,8 +42,7 @@ bits. No test is treated apart.
 - **Whole numbers, truth values and indices** are equal.
 - **In scope** are the node tests whose operators are all among {operators} and that no rule leaves
   out: element types of 8 floating-point bits or of fewer bits, strings, sequences and optional
-  values, NaN and infinity in inputs, results or constants of the model, operators whose output
-  shapes depend on values.
+  values, NaN and infinity in inputs or results, operators whose output shapes depend on values.
 - **Known inputs**: a shape, axes, a trip count and the like that arrive as inputs are constants of
   the program made for them. A handler names such operands, `handles(..., known=...)`.
 """

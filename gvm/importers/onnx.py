@@ -22,6 +22,7 @@ from gvm.importers import (  # noqa: F401 (they register)
     onnx_division,
     onnx_layout,
     onnx_linear,
+    onnx_masks,
     onnx_math,
     onnx_normalization,
     onnx_order,

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from gvm.graph import Value
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_choices import TRUTH, together
+from gvm.importers.onnx_masks import below_all
 from gvm.importers.onnx_nodes import Node, Translator, handles
 from gvm.importers.parts import cut, join, repeat, take
 from gvm.importers.shapes import Operand, Tensor, integers_of
-
-BELOW = 32.0
-"""By how much a score that is left out lies below all others: softmax makes 0 of 22 and more."""
 
 
 def _value(t: Translator, x: Operand) -> Value:
@@ -136,9 +134,7 @@ def _weights(t: Translator, node: Node, scores: Value, condition: Value | None) 
     if condition is None:
         return int(t.g.softmax(scores))
     last = (len(t.g.shape(scores)) - 1,)
-    least = t.low.negative(t.low.max(t.low.negative(scores), last, True))
-    out = t.low.shift_by(least, -BELOW, f"{node.name}/below")
-    made = int(t.g.softmax(t.g.select(condition, scores, out)))
+    made = int(t.g.softmax(t.g.select(condition, scores, below_all(t, scores, last))))
     return int(t.g.mask(condition, made, value=1))
 
 

@@ -46,12 +46,14 @@ def together(t: Translator, *operands: Operand) -> tuple[list[Value], Merged]:
             values.append(x.value)
             continue
         c = fitting(t, first, x)
-        if c.data.dtype.kind == "b" and not t.low.whole_numbers:
-            raise Refusal("a constant condition; nearest supported form: a computed one")
         shape = c.data.shape
         while shape and shape[0] == 1:
             shape = shape[1:]
-        values.append(t.low.parameter(c, c.data.reshape(shape)))
+        data = c.data.reshape(shape)
+        if data.dtype.kind == "b":
+            values.append(int(t.g.parameter(t.low.unique(c.name), data, TRUTH, 0, False)))
+        else:
+            values.append(t.low.parameter(c, data))
     return values, first.merged
 
 
@@ -95,10 +97,9 @@ def choose(t: Translator, condition: Value, a: Value, b: Value, name: str = "") 
 @handles("IsNaN", "IsInf")
 def _is_not_finite(t: Translator, node: Node, x: Tensor) -> Operand:
     """No number of a program is infinite or none."""
-    shape = t.g.shape(t.whole(x))
-    if -1 in shape:
-        raise Refusal("asks for what is no number; nearest supported form: without it")
-    return Constant(np.zeros(shape, bool), node.name)
+    if t.batch_axis(x.value) is not None:
+        return Tensor(t.g.compare(x.value, x.value, relation=1, name=node.name), x.merged)
+    return Constant(np.zeros(t.g.shape(x.value), bool), node.name)
 
 
 def _like(t: Translator, x: Value, value: float, name: str) -> Value:

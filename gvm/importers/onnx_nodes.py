@@ -228,8 +228,8 @@ class Translator(Shapes):
     def _emit(self, node: Node, operands: list[Operand | None]) -> Any:
         """A node by the kind of its operands."""
         node, operands = self._one_form(node, operands)
-        if node.type in DECIDED:
-            made = DECIDED[node.type](self, node, *operands)
+        for decide in (DECIDED.get(node.type), *DECIDED_FIRST):
+            made = NotImplemented if decide is None else decide(self, node, *operands)
             if made is not NotImplemented:
                 return made
         if node.type in SAME:
@@ -447,6 +447,8 @@ Handler = Callable[..., Any]
 HANDLERS: dict[str, Handler] = {}
 DECIDED: dict[str, Handler] = {}
 """Operators that take operands of every kind; NotImplemented leaves them to the others."""
+DECIDED_FIRST: list[Handler] = []
+"""The same for every operator: what some kind of operand makes of each."""
 
 
 def handles(*types: str, known: tuple[int, ...] = ()) -> Callable[[Handler], Handler]:
