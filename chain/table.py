@@ -98,6 +98,20 @@ class Table(Generic[V]):
             elif node is not None:
                 stack.extend(reversed(node.children))
 
+    def items_after(self, after: bytes) -> Iterator[tuple[bytes, V]]:
+        """Keys and records above a key, ascending; of all for the empty key. What lies below is not
+        walked."""
+        stack: list[tuple[_Node | None, int, bool]] = [(self._node, 0, len(after) == SIZE)]
+        while stack:
+            node, depth, is_edge = stack.pop()
+            if isinstance(node, _Leaf):
+                if node.key > after:
+                    yield node.key, node.value
+            elif node is not None:
+                low = _nibble(after, depth) if is_edge else 0
+                for at in reversed(range(low, 16)):
+                    stack.append((node.children[at], depth + 1, is_edge and at == low))
+
     def values(self) -> Iterator[V]:
         """Records by ascending key."""
         return (value for _, value in self.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from chain.snapshot import dump, index_of
 from chain.state import root
 from chain.transfers import Transfer
 from tests.abci_engine import Client, Crash, Engine, finalize, proposal
-from tests.chain_world import ALL, OWNER, PARAMETERS, RICH, WITNESSES, World
+from tests.chain_world import ALL, OWNER, PARAMETERS, RICH, WITNESSES, World, genesis
 
 
 @pytest.fixture
@@ -253,6 +254,19 @@ def test_prepared_proposals_fit_and_hold_what_will_be_admitted(client: Client) -
     made = client.ask("prepare_proposal", txs=mixed, max_tx_bytes=least, **fields)
     assert made["txs"] == good[:3]
     assert client.ask("prepare_proposal", txs=mixed, max_tx_bytes=0, **fields)["txs"] == []
+
+
+def test_blocks_of_too_many_transactions_are_neither_made_nor_accepted(tmp_path: Path) -> None:
+    made = genesis(replace(PARAMETERS, max_block_transactions=2))
+    client, world = Client(tmp_path, made), World(made)
+    client.init_chain()
+    good = [world.send(RICH, Transfer(OWNER.account, 1)) for _ in range(3)]
+    fields = {"height": 1, "proposer_address": address_of(WITNESSES[0].public)}
+    answer = client.ask("prepare_proposal", txs=good, max_tx_bytes=1 << 20, **fields)
+    assert answer["txs"] == good[:2]
+    for count, status in ((2, Status.ACCEPT), (3, Status.REJECT)):
+        found = client.ask("process_proposal", txs=good[:count], **fields)
+        assert found["status"] == status
 
 
 def test_vote_extensions_are_empty(client: Client) -> None:

@@ -125,6 +125,24 @@ def abci(
 
 
 @app.command()
+def serve(
+    node: Folder,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+) -> None:
+    """Serve a node's store as JSON over HTTP: blocks, accounts, jobs, proofs, transactions."""
+    try:
+        import uvicorn
+
+        from chain.adapters.rpc.api import make_app
+    except ImportError as error:
+        raise GvmError(f"serve needs pip install 'gvm[rpc]': {error}") from None
+    if not (node / "chain.sqlite").exists():
+        raise GvmError(f"{node}: no chain is here")
+    uvicorn.run(make_app(node), host=host, port=port, limit_concurrency=64, log_level="warning")
+
+
+@app.command()
 def abci_setup(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
     validators: Annotated[int, typer.Option(min=1, help="Engines.")] = 1,

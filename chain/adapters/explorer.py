@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,16 @@ class Explorer:
 
     def follow(self) -> list[Shown]:
         """Applies what is new."""
-        new = []
+        return list(self.steps())
+
+    def steps(self) -> Iterator[Shown]:
+        """Applies what is new, one block at a time: ``state`` is the one after each."""
         limit = self.state.parameters.max_block_bytes
         for _, value, certificate in self.store.blocks(len(self.blocks) + 1):
             block = read_block(value.block, limit)
             self.state, receipts = apply_block(self.state, block, self.execution)
-            new.append(Shown(block, certificate, receipts, root(self.state)))
-        self.blocks += new
-        return new
+            self.blocks.append(Shown(block, certificate, receipts, root(self.state)))
+            yield self.blocks[-1]
 
     # -- what people ask
 

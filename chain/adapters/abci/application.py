@@ -180,10 +180,13 @@ class AbciApplication:
 
     def prepare_proposal(self, request: Value) -> Value:
         """Of what the engine has collected, what will be admitted in this order and fits."""
-        state, chosen = self.state, []
-        bytes_left = min(request["max_tx_bytes"], state.parameters.max_block_bytes - OVERHEAD)
-        gas_left = state.parameters.max_block_gas
+        state, parameters = self.state, self.state.parameters
+        chosen: list[bytes] = []
+        bytes_left = min(request["max_tx_bytes"], parameters.max_block_bytes - OVERHEAD)
+        gas_left = parameters.max_block_gas
         for data in request["txs"]:
+            if len(chosen) == parameters.max_block_transactions:
+                break
             size = 1 + len(varint(len(data))) + len(data)
             try:
                 after, gas = reserve(state, self.execution, data)

@@ -1,0 +1,1 @@
+"""JSON over HTTP on a node's store. Needs ``pip install 'gvm[rpc]'``."""
