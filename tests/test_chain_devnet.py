@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
+import resource
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,16 +25,20 @@ from chain.adapters.agents import Service, Trainer
 from chain.adapters.execution import Evaluator, Fold, Opening, Remembering, inspect, read_fold
 from chain.adapters.explorer import Explorer
 from chain.adapters.frames import Frame
-from chain.adapters.node import key_of
+from chain.adapters.node import Node, key_of
 from chain.adapters.setup import Plan, first_model, make
 from chain.adapters.store import Store
 from chain.codec import CodecError, decode, encode
+from chain.confirmation import Confirm
 from chain.context import Claim
-from chain.hashes import plain
+from chain.envelope import read
+from chain.hashes import digest_of, plain
 from chain.keys import Key
+from chain.machine import KINDS
 from chain.orderer.messages import Certificate, Value
 from chain.orderer.state import Safety, Step
-from chain.records import UNAVAILABLE, ZERO, Outcome
+from chain.orderer.wal import frame
+from chain.records import UNAVAILABLE, ZERO, Outcome, Phase
 from tests.abci_engine import ask, finalize, init_chain
 from tests.chain_world import BY_ACCOUNT, NODES, World, parameters_with, truth
 
@@ -143,6 +152,94 @@ def test_store_keeps_blocks_blobs_and_the_last_whole_record(tmp_path: Path) -> N
         Store(tmp_path / "nowhere", read_only=True)
 
 
+def test_a_record_that_cannot_be_written_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full after a few bytes, or its cache is lost: the log ends as before."""
+    store = Store(tmp_path)
+    store.log(record(1))
+    log, whole = tmp_path / "votes.wal", frame(record(1))
+    sync, calls = os.fsync, 0
+
+    def lost(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError(errno.EIO, "lost")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", lost)
+    with pytest.raises(OSError, match="lost"):
+        store.log(record(2))
+    monkeypatch.undo()
+    assert log.read_bytes() == whole
+    with log.open("rb") as file:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 20, before[1]))
+        try:
+            with pytest.raises(OSError, match="large"):
+                store.log(record(2))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert file.read() == whole
+    store.log(record(3))
+    assert Store(tmp_path).last_record() == record(3)
+
+
+def test_the_first_answer_to_a_question_stays(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.said(b"q") is None
+    assert store.say(b"q", b"first") == b"first"
+    assert Store(tmp_path).say(b"q", b"second") == b"first"
+    assert Store(tmp_path).said(b"q") == b"first" and store.said(b"p") is None
+
+
+def devnet_node(tmp_path: Path) -> Node:
+    make(Plan(tmp_path / "net", 4, 1, 1), images())
+    return Node(tmp_path / "net" / "node-0")
+
+
+def test_a_restarted_node_says_the_same_again(tmp_path: Path) -> None:
+    """Its evaluation comes to something else the second time: it signs what it signed."""
+    node = devnet_node(tmp_path)
+    name, key = digest_of("job"), key_of("service 0.0")
+    sent = []
+    for attempt in range(2):
+        again = Node(tmp_path / "net" / "node-0") if attempt else node
+        action = Confirm(name, 0, 7 + attempt, ZERO)
+        again.submit(key, action, (key.account, "confirm", name, 0))
+        (data,) = again.application.pool.values()
+        sent.append(read(data, len(data), KINDS).action)
+    assert sent == [Confirm(name, 0, 7, ZERO)] * 2
+
+
+def test_a_node_stops_when_its_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = devnet_node(tmp_path)
+    left: list[Frame] = []
+    monkeypatch.setattr(node, "broadcast", left.append)
+    monkeypatch.setattr(node.store, "log", failing)
+
+    async def live() -> None:
+        async with asyncio.timeout(20):
+            await node.run()
+
+    try:
+        asyncio.run(live())
+    except TimeoutError:
+        raise AssertionError("the node goes on") from None
+    except OSError as error:
+        assert "disk" in str(error)  # at once, where the node's turn is the first
+    else:
+        assert "disk" in node.failed
+    said = [one.body for one in left if one.kind == "order"]
+    assert not any(b"ballot" in body or b"proposal" in body for body in said)
+
+
+def failing(found: Safety) -> None:
+    raise OSError(errno.EIO, "no disk")
+
+
 def test_frames_are_records() -> None:
     frame = Frame("order", b"x")
     assert decode(Frame, encode(frame)) == frame
@@ -165,7 +262,7 @@ def test_agents_decide_a_round_by_themselves() -> None:
 
     agents: list[Any] = [trainer(keys[0], "honest"), trainer(keys[1], "liar")]
     agents.append(Trainer(keys[2], lambda parent, number: None, truth, "copier"))
-    agents += [Service(BY_ACCOUNT[k.account], truth, lazy=k is NODES[0]) for k in NODES]
+    agents += [Service(BY_ACCOUNT[k.account], truth, Notes(), lazy=k is NODES[0]) for k in NODES]
     for _ in range(40):
         if world.job.done:
             break
@@ -182,11 +279,42 @@ def test_agents_decide_a_round_by_themselves() -> None:
         assert world.balance(key) < 1_000_000 - 500
 
 
+class Notes:
+    """A memory that lasts as long as a test."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, bytes] = {}
+
+    def said(self, question: bytes) -> bytes | None:
+        return self.known.get(question)
+
+    def say(self, question: bytes, data: bytes) -> bytes:
+        return self.known.setdefault(question, data)
+
+
+def test_a_verifier_opens_what_it_committed_to() -> None:
+    """Parameters that arrive between commitment and opening change nothing."""
+    world = World()
+    world.to_attest({Key.derived("trainer", 0): parameters_with(700)})
+    arrived: dict[bytes, bool] = {}
+    key, notes = world.verifiers[0], Notes()
+    service = Service(key, lambda p, f: truth(p, f) if arrived else None, notes)
+    ((_, commit),) = service.plan(world.state, world.job_name, world.round)
+    world.must(key, commit)
+    for other in world.verifiers[1:]:
+        world.attest(other)
+    world.to(Phase.ATTEST_REVEAL)
+    arrived[b""] = True
+    again = Service(key, lambda p, f: truth(p, f) if arrived else None, notes)  # after a restart
+    ((_, opened),) = again.plan(world.state, world.job_name, world.round)
+    world.must(key, opened)
+
+
 def test_a_verifier_waits_for_parameters_then_says_so() -> None:
     world = World()
     world.to_attest({Key.derived("trainer", 0): parameters_with(700)})
     key = world.verifiers[0]
-    service = Service(key, lambda parameters, fold: None)
+    service = Service(key, lambda parameters, fold: None, Notes())
     found = service.findings(world.state, world.job_name, world.round)
     assert found == (UNAVAILABLE, UNAVAILABLE)  # three blocks are less than its patience
     later = replace(world.round, deadline=world.state.height + 50)

@@ -370,10 +370,16 @@ def test_noise_is_no_message(data: bytes) -> None:
 
 def test_messages_for_later_heights_are_kept_within_limits() -> None:
     player = Player()
-    for height in range(2, 2 + 2 * o.MAX_EARLY):
-        vote = sign_vote(KEYS[1], CHAIN, Vote(PRE, height, 0, NIL))
-        player.feed(o.Received(Ballot(vote), 1))
+    for round_ in range(2 * o.MAX_EARLY):
+        vote = sign_vote(KEYS[1], CHAIN, Vote(PRE, 2, round_, NIL))
+        for _ in range(2):
+            player.feed(o.Received(Ballot(vote), 1))
     assert len(player.state.early) == o.MAX_EARLY
+    # Another validator's are kept nevertheless; heights far ahead are not.
+    for ahead in (1, o.MAX_HEIGHTS_AHEAD, o.MAX_HEIGHTS_AHEAD + 1):
+        vote = sign_vote(KEYS[2], CHAIN, Vote(PRE, 1 + ahead, 0, NIL))
+        player.feed(o.Received(Ballot(vote), 1))
+    assert len(player.state.early) == o.MAX_EARLY + 2
     far = sign_vote(KEYS[1], CHAIN, Vote(PRE, 1, o.MAX_ROUNDS_AHEAD + 1, NIL))
     player.feed(o.Received(Ballot(far), 1))
     assert player.state.votes == {}
@@ -389,3 +395,48 @@ def test_an_observer_follows_and_says_nothing() -> None:
             actions = player.vote(who, kind, X.id)
             assert said(actions) == []
     assert player.state.decided is not None
+
+
+def test_strangers_fill_nothing() -> None:
+    """Nor do changed copies of what validators have signed."""
+    player, stranger = Player(), Key.derived("stranger")
+    value = value_by(1, 2, certificate(X, (0, 1, 2)))
+    vote = Vote(VoteKind.PROPOSAL, 2, 0, value.id)
+    own = sign_vote(KEYS[2], CHAIN, vote)
+    real = Ballot(sign_vote(KEYS[1], CHAIN, Vote(PRE, 2, 0, NIL)))
+    backed = sign_vote(KEYS[2], CHAIN, Vote(VoteKind.PROPOSAL, 2, 1, value.id, 1))
+    few = Certificate(2, 0, value.id, certificate(X, (0, 1)).votes)
+    for message in (
+        Ballot(sign_vote(stranger, CHAIN, Vote(PRE, 2, 0, NIL))),
+        Ballot(replace(real.vote, vote=replace(real.vote.vote, round=1))),
+        Ballot(own),
+        Proposal(real.vote, value, None),
+        Proposal(own, Value(b"other", None), None),
+        Proposal(own, value, few),
+        Proposal(backed, value, certificate(X, (0, 1, 2), PRE)),
+        Proposal(sign_vote(stranger, CHAIN, vote), value, None),
+        Decided(value, few),
+        Decided(X, Certificate(2, 0, value.id, ())),
+    ):
+        player.feed(o.Received(message, 1))
+        assert player.state.early == (), message
+    player.feed(o.Received(Proposal(own, value, None), 1))
+    player.feed(o.Received(real, 1))
+    assert len(player.state.early) == 2
+
+
+def test_decided_heights_ahead_are_kept_once_each_and_close_by() -> None:
+    player = Player()
+    for height in (2, 2, 3, 1 + o.MAX_DECIDED, 2 + o.MAX_DECIDED):
+        value = Value(b"%d" % height, None)
+        vote = Vote(COM, height, 0, value.id)
+        votes = tuple(sign_vote(KEYS[i], CHAIN, vote) for i in range(3))
+        player.feed(o.Received(Decided(value, Certificate(height, 0, value.id, votes)), 1))
+    assert len(player.state.early) == 3
+
+
+def test_a_proposer_cannot_fill_the_memory_with_rounds_to_come() -> None:
+    player = Player()
+    for round_ in range(0, 4 * o.MAX_PROPOSALS_AHEAD, 4):
+        player.propose(Value(b"%d" % round_, None), round_)
+    assert max(player.state.proposals) <= o.MAX_PROPOSALS_AHEAD

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from chain import beacon, confirmation, nodes, phases, trainers, verifiers
+from chain.codec import decode, encode
 from chain.hashes import digest_of
 from chain.keys import Key
 from chain.records import UNAVAILABLE, ZERO, Entry, Phase, Round
@@ -18,6 +19,29 @@ Evaluate = Callable[[bytes, bytes], Entry | None]
 Train = Callable[[bytes, int], bytes | None]
 """(name of parameters, round) to the name of better ones; None while that is not done."""
 Plan = list[tuple[Key, Any]]
+
+
+class Memory(Protocol):
+    """What was answered to a question for the first time, kept over restarts. L38."""
+
+    def said(self, question: bytes) -> bytes | None:
+        """The answer, if there was one."""
+
+    def say(self, question: bytes, data: bytes) -> bytes:
+        """The first answer, this one if it is the first."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a verifier has committed to."""
+
+    entries: tuple[Entry, ...]
+
+
+def question_of(account: bytes, kind: str, job: bytes, number: int) -> bytes:
+    """The name of a question that a node answers once."""
+    return digest_of("question", account, kind, job, number)
+
 
 PATIENCE = 8
 """Blocks that a verifier waits for parameters before it calls them unavailable."""
@@ -51,6 +75,7 @@ class Service:
 
     key: Key
     evaluate: Evaluate
+    memory: Memory
     lazy: bool = False
 
     def plan(self, state: State, job: bytes, found: Round) -> Plan:
@@ -91,10 +116,16 @@ class Service:
         """Commits to findings, opens them later."""
         if found.phase not in (Phase.ATTEST_COMMIT, Phase.ATTEST_REVEAL):
             return []
-        entries = self.findings(state, job, found)
-        if entries is None:
-            return []
         number, chain = found.number, state.parameters.chain
+        question = question_of(self.key.account, "findings", job, number)
+        known = self.memory.said(question)
+        if known is None:
+            entries = self.findings(state, job, found)
+            if entries is None:
+                return []
+            # What is committed to is opened, whatever comes to light in between.
+            known = self.memory.say(question, encode(Findings(entries)))
+        entries = decode(Findings, known).entries
         salt = digest_of("salt", self.key.secret, job, number)
         if found.phase == Phase.ATTEST_COMMIT and committed == ZERO:
             made = verifiers.commitment(chain, job, number, self.key.account, entries, salt)

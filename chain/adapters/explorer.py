@@ -16,6 +16,7 @@ from chain.genesis import begin
 from chain.machine import KINDS, Receipt, apply_block
 from chain.orderer.messages import Certificate
 from chain.records import Outcome, Result
+from chain.refusal import Refused
 from chain.state import State, root
 from gvm.errors import GvmError
 
@@ -77,12 +78,16 @@ class Explorer:
         rows = []
         limit = self.state.parameters.max_transaction_bytes
         for data, receipt in zip(shown.block.transactions, shown.receipts, strict=False):
-            found = read(data, limit, KINDS)
+            try:
+                found = read(data, limit, KINDS)
+                sender, kind = found.sender.hex(), type(found.action).__name__
+            except Refused:  # a proposer may list any bytes; they change nothing
+                sender, kind = "", ""
             rows.append(
                 {
                     "id": receipt.transaction.hex(),
-                    "sender": found.sender.hex(),
-                    "kind": type(found.action).__name__,
+                    "sender": sender,
+                    "kind": kind,
                     "code": receipt.code.name.lower(),
                     "rule": receipt.rule,
                     "gas": receipt.gas,

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from chain import ledger
-from chain.adapters.agents import Agent, Service, Trainer, Witness
+from chain.adapters.agents import Agent, Service, Trainer, Witness, question_of
 from chain.adapters.execution import Evaluator, Remembering
 from chain.adapters.frames import Frame, pack, read_frame
 from chain.adapters.store import Store
 from chain.adapters.work import Workshop
-from chain.codec import CodecError
+from chain.codec import CodecError, decode, encode
 from chain.envelope import kind_of, seal
 from chain.evidence import DoubleVote
 from chain.genesis import begin
@@ -81,6 +81,8 @@ class Node:
         self.flight: dict[bytes, tuple[int, int, bytes]] = {}
         self.tried: set[tuple[bytes, str, bytes, int]] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.stop = asyncio.Event()
+        self.failed = ""
 
     def _agent(self, row: dict[str, Any]) -> Agent:
         key, work = key_of(row["key"]), self.workshop
@@ -88,7 +90,7 @@ class Node:
             case "witness":
                 return Witness(key)
             case "service":
-                return Service(key, work.evaluate, row.get("lazy", False))
+                return Service(key, work.evaluate, self.store, row.get("lazy", False))
             case "trainer":
                 return Trainer(key, work.train, work.evaluate, row.get("habit", "honest"))
         raise ValueError(f"role must be witness, service or trainer, received {row['role']}")
@@ -97,16 +99,15 @@ class Node:
 
     async def run(self) -> None:
         """Serves until it is told to stop."""
-        stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, self.stop.set)
         host, port = self.settings["peers"][self.index]
         server = await asyncio.start_server(self.accept, host, port)
         for other in range(self.index):
             self.spawn(self.dial(other))
         self.resume()
-        await stop.wait()
+        await self.stop.wait()
         server.close()
         for task in self.tasks:
             task.cancel()
@@ -135,9 +136,20 @@ class Node:
     # -- consensus
 
     def handle(self, event: orderer.Event) -> None:
-        """One step of the orderer."""
-        self.state, actions = step(self.config, self.state, event)
-        self.perform(actions)
+        """One step of the orderer. After an error the node stops: what it believes to be on its
+        disk may not be there."""
+        if self.failed:
+            return
+        try:
+            self.state, actions = step(self.config, self.state, event)
+            self.perform(actions)
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Stops the process; nothing leaves any more."""
+        self.failed = f"{type(error).__name__}: {error}"
+        self.stop.set()
 
     def perform(self, actions: tuple[orderer.Action, ...]) -> None:
         """Does what a step asked for, in order."""
@@ -173,6 +185,15 @@ class Node:
 
     def react(self) -> None:
         """Lets every agent look at the state, and sends what it wants, once per round and kind."""
+        if self.failed:
+            return
+        try:
+            self.plan()
+        except Exception as error:
+            self.fail(error)
+
+    def plan(self) -> None:
+        """What the agents want after a block."""
         state = self.application.state
         for job, found in state.rounds.items():
             for agent in self.agents:
@@ -189,6 +210,9 @@ class Node:
         if mark in self.tried or (waiting is not None and waiting[0] >= nonce):
             return
         self.tried.add(mark)
+        # L38: the first answer to a question is on the disk before it leaves, and stays the answer.
+        said = self.store.say(question_of(*mark), encode(action))
+        action = decode(type(action), said)
         data = seal(key, state.identity, nonce, FEE, action)
         self.flight[key.account] = (nonce, state.height, data)
         if isinstance(action, Reveal) and action.parameters in self.workshop.made:
@@ -312,8 +336,11 @@ class Node:
 
 
 def main(arguments: list[str], make: Callable[[Path], Node] = Node) -> None:
-    """Runs the node of a folder."""
-    asyncio.run(make(Path(arguments[0])).run())
+    """Runs the node of a folder; exits with status 1 where it could not go on."""
+    node = make(Path(arguments[0]))
+    asyncio.run(node.run())
+    if node.failed:
+        raise SystemExit(f"node: stopped: {node.failed}")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ class Store:
             self._base.execute(
                 "CREATE TABLE IF NOT EXISTS blobs (name BLOB PRIMARY KEY, data BLOB NOT NULL)"
             )
+            self._base.execute(
+                "CREATE TABLE IF NOT EXISTS said (question BLOB PRIMARY KEY, data BLOB NOT NULL)"
+            )
 
     # -- blocks
 
@@ -79,6 +82,20 @@ class Store:
         row = self._base.execute("SELECT data FROM blobs WHERE name = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
 
+    # -- what was said
+
+    def said(self, question: bytes) -> bytes | None:
+        """What was answered to a question; None before the first answer."""
+        row = self._base.execute("SELECT data FROM said WHERE question = ?", (question,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def say(self, question: bytes, data: bytes) -> bytes:
+        """The first answer that a question was given, this one if it is the first: on the disk when
+        this returns, so that no crash makes a second one. L38."""
+        with self._base:
+            self._base.execute("INSERT OR IGNORE INTO said VALUES (?, ?)", (question, data))
+        return self.said(question) or data
+
     # -- the write-ahead log
 
     @property
@@ -86,15 +103,35 @@ class Store:
         return self.folder / "votes.wal"
 
     def log(self, record: Safety) -> None:
-        """Appends a record; it is on the disk when this returns."""
+        """Appends a record; it is on the disk when this returns. Where that fails, what was written
+        of it is cut off again and the error raised: who gets it must not go on."""
         data = frame(record)
-        if self._log.exists() and self._log.stat().st_size > MAX_LOG:
+        size = self._log.stat().st_size if self._log.exists() else -1
+        if size > MAX_LOG:
             write_bytes(self._log, data)
+            self._sync_folder()
             return
-        with open(self._log, "ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with open(self._log, "ab", buffering=0) as file:
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                # A torn record would hide every later one.
+                file.truncate(max(size, 0))
+                os.fsync(file.fileno())
+                raise
+        if size < 0:
+            self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        """Names of new files are on the disk when this returns."""
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def last_record(self) -> Safety | None:
         """The last whole record. What a crash tore off behind it is cut, so that later records
@@ -103,6 +140,7 @@ class Store:
             return None
         found = last_record(self._log.read_bytes())
         write_bytes(self._log, b"" if found is None else frame(found))
+        self._sync_folder()
         return found
 
     # -- genesis

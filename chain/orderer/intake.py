@@ -8,13 +8,23 @@ from chain.orderer.messages import (
     Ballot,
     Certificate,
     Decided,
+    Message,
     Proposal,
     Status,
     Value,
     is_certificate,
 )
 from chain.orderer.rules import decide
-from chain.orderer.state import MAX_EARLY, MAX_ROUNDS_AHEAD, Received, Send, Serve
+from chain.orderer.state import (
+    MAX_DECIDED,
+    MAX_EARLY,
+    MAX_HEIGHTS_AHEAD,
+    MAX_PROPOSALS_AHEAD,
+    MAX_ROUNDS_AHEAD,
+    Received,
+    Send,
+    Serve,
+)
 from chain.orderer.work import Work
 from chain.votes import SignedVote, VoteKind
 
@@ -31,7 +41,7 @@ def take(work: Work, event: Received) -> None:
         height = message.vote.vote.height
     state = work.state
     if height > state.height:
-        if len(state.early) < MAX_EARLY:
+        if is_worth_keeping(work, message, height):
             work.put(early=(*state.early, event))
         return
     if height < state.height:
@@ -43,6 +53,37 @@ def take(work: Work, event: Received) -> None:
             take_ballot(work, signed)
         case Decided(value, found):
             take_decided(work, value, found, event.peer)
+
+
+def is_worth_keeping(work: Work, message: Message, height: int) -> bool:
+    """Whether a message of a later height is kept: proved by the validators of this height, and
+    within what one of them may fill, so that nobody crowds out another. Gossip brings again what
+    is not kept."""
+    state, config = work.state, work.config
+    known = [early.message for early in state.early]
+    if isinstance(message, Decided):
+        found = message.certificate
+        heights = {m.certificate.height for m in known if isinstance(m, Decided)}
+        is_near = height <= state.height + MAX_DECIDED and height not in heights
+        rules = (state.members, config.chain, config.verify, config.quorum)
+        is_whole = message.value.id == found.block
+        return is_near and is_whole and is_certificate(found, height, *rules)
+    if not isinstance(message, Ballot | Proposal):
+        return False
+    signed = message.vote
+    if height > state.height + MAX_HEIGHTS_AHEAD or position(work, signed) < 0:
+        return False
+    if isinstance(message, Proposal):
+        # A proof comes from anyone: it is judged in its height only.
+        is_plain = signed.vote.kind == VoteKind.PROPOSAL and message.proof is None
+        if not is_plain or message.value.id != signed.vote.block:
+            return False
+    elif signed.vote.kind == VoteKind.PROPOSAL:
+        return False
+    mine = [
+        m.vote for m in known if isinstance(m, Ballot | Proposal) and m.vote.public == signed.public
+    ]
+    return signed not in mine and len(mine) < MAX_EARLY and is_signed(work, signed)
 
 
 def is_signed(work: Work, signed: SignedVote) -> bool:
@@ -65,7 +106,7 @@ def take_proposal(work: Work, message: Proposal) -> None:
     state, vote = work.state, signed.vote
     if state.decided is not None or vote.kind != VoteKind.PROPOSAL:
         return
-    if not 0 <= vote.valid <= vote.round <= state.round + MAX_ROUNDS_AHEAD:
+    if not 0 <= vote.valid <= vote.round <= state.round + MAX_PROPOSALS_AHEAD:
         return
     expected = work.config.application.proposer(state.height, vote.round)
     if position(work, signed) != expected or value.id != vote.block:

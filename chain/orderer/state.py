@@ -17,8 +17,14 @@ from chain.votes import SignedVote, VoteKind
 
 MAX_ROUNDS_AHEAD = 1000
 """Votes for later rounds than so many ahead are not kept."""
-MAX_EARLY = 256
-"""Messages for later heights that are kept."""
+MAX_PROPOSALS_AHEAD = 10
+"""Proposals of rounds that are further ahead are not kept: each holds a block."""
+MAX_EARLY = 16
+"""Votes and proposals of later heights that are kept of each validator."""
+MAX_HEIGHTS_AHEAD = 4
+"""Votes and proposals of heights that are further ahead are not kept."""
+MAX_DECIDED = 32
+"""Decided heights ahead that are kept until those before them are here."""
 
 
 class Step(IntEnum):
