@@ -10,6 +10,9 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from gvm.errors import ImportModelError
 from gvm.given_formats import KINDS, LEAST_FRACTION_BITS, MOST_FRACTION_BITS, Formats
@@ -38,6 +41,9 @@ ACCUMULATOR_SHIFT = 30
 MARGINS = ((2.0, 5e-4), (1.25, 6e-4), (1.0, 0.0))
 """How far above the largest value seen an activation may reach that training does not move: the
 first factor with which rounding stays within this part of its root mean square, or the last."""
+OUT_OF_REACH = 44.0
+"""How far below twice the range of scores a number lies that leaves out: softmax makes 0 of what is
+22 below the largest, and scores may double."""
 MOST_NOISE = 1e-3
 """Where rounding to the format of the largest of several values that share one is a larger part of
 the root mean square of another, that one has no say in how far above the largest they reach."""
@@ -80,7 +86,8 @@ class Chooser:
         self._asked: set[str] = set()
         """Names whose format was asked for: those that an override may have."""
         self._growth: dict[Value, float] = {}
-        self._limits = self._find_limits()
+        self._limits: dict[Value, Value] = {}
+        self._find_limits()
         self._find_growth()
         self._logits = self._roots_read_by("softmax", "sigmoid_cross_entropy")
         errors = self._roots_read_by("mean_squared_error")
@@ -210,25 +217,46 @@ class Chooser:
             self._found[v] = tuple(dict.fromkeys(r for x in kept for r in self._roots(x)))
         return self._found[v]
 
-    def _find_limits(self) -> dict[Value, Value]:
-        """Constants that are one operand of a minimum or maximum and nothing else, with the other
-        one: 6 of a relu6 whose values stay below 1 has no say in their format.
+    def _find_limits(self) -> None:
+        """Constants that are one operand of a minimum, maximum or select and nothing else, with the
+        other one: 6 of a relu6 whose values stay below 1 has no say in their format, nor has what a
+        mask puts in the place of a score.
 
         A limit on the far side of every value decides the result, and keeps its own.
         """
-        found = {}
         for node in self.graph.nodes:
-            if node.op not in ("minimum", "maximum") or node.stage != "forward":
+            if node.op not in ("minimum", "maximum", "select") or node.stage != "forward":
                 continue
-            for v, other in (node.inputs, node.inputs[::-1]):
+            a, b = node.inputs[-2:]
+            for v, other in ((a, b), (b, a)):
                 if v not in self.parameters or other in self.parameters or self.is_trained(v):
                     continue
                 forward = [n for n in self._consumers[v] if n.stage == "forward"]
-                data, reach = self.parameters[v].data, self._range(other)
-                near = data >= -reach if node.op == "minimum" else data <= reach
-                if forward == [node] and near.all():
-                    found[v] = other
-        return found
+                if forward == [node] and self._is_beyond(node, self.parameters[v].data, other):
+                    self._limits[v] = other
+
+    def _is_beyond(self, node: Node, data: NDArray[Any], other: Value) -> bool:
+        """Whether a limit is out of reach of the other operand; in the place of scores, so far
+        below them that softmax makes 0 of it, and of the lowest number of their format."""
+        if node.op == "select":
+            reach = max(self._range(r) for r in self._roots(other))
+            low = bool((data <= -2 * reach - OUT_OF_REACH).all())
+            return low and self._is_scores(node.outputs[0])
+        reach = self._range(other)
+        return bool((data >= -reach if node.op == "minimum" else data <= reach).all())
+
+    def _is_scores(self, v: Value) -> bool:
+        """Whether only softmax reads a value."""
+        readers = [n for n in self._consumers.get(v, []) if n.stage == "forward"]
+        return (
+            bool(readers)
+            and v not in self._results
+            and all(
+                n.op == "softmax"
+                or (n.op in ("reshape", "transpose", "select") and self._is_scores(n.outputs[0]))
+                for n in readers
+            )
+        )
 
     def _roots_read_by(self, *families: str) -> set[Value]:
         nodes = [n for n in self.graph.nodes if n.op.startswith(families)]

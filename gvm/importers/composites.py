@@ -25,8 +25,8 @@ NOT = 3
 
 def constant_condition(t: Shapes, condition: Constant) -> Value:
     """Truth values known at import, as a value."""
-    held = Constant(condition.data.astype(np.float64), condition.name)
-    return int(t.g.compare(t.low.number(0.5, "half"), t.low.parameter(held), relation=LESS))
+    name = t.low.unique(condition.name)
+    return int(t.g.parameter(name, condition.data.astype(bool), "bool", 0, False))
 
 
 def is_above(t: Shapes, x: Value, limit: float) -> Value:

@@ -36,6 +36,7 @@ from gvm.importers import (  # noqa: F401 (they register)
 )
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.masks import settle_masks
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.onnx_nodes import Translator, is_trained
 from gvm.importers.shapes import ALONE, Opaque, Tensor
@@ -64,7 +65,7 @@ def load_onnx(source: Any) -> Graph:
         raise ImportModelError("ONNX is not installed: pip install 'gvm[onnx]'")
     model, description = _read(source)
     graph = _translate(without_functions(model, description), description)
-    return fold_affine(sink_transposes(fuse_normalizations(graph)))
+    return fold_affine(sink_transposes(settle_masks(fuse_normalizations(graph))))
 
 
 def _read(source: Any) -> tuple[Any, str]:

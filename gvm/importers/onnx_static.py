@@ -18,6 +18,7 @@ from gvm.graph import Graph, Value
 from gvm.importers import UnsupportedModel
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
+from gvm.importers.masks import settle_masks
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.onnx import check_finite, translator_of, without_functions
 from gvm.importers.onnx_nodes import KNOWN
@@ -86,7 +87,9 @@ def load_static(
     check_finite(t, description)
     if not results:
         return StaticModel(None, (), tuple(found))
-    graph = fold_affine(sink_transposes(fuse_normalizations(t.low.g.graph(predict=results))))
+    graph = fold_affine(
+        sink_transposes(settle_masks(fuse_normalizations(t.low.g.graph(predict=results))))
+    )
     return StaticModel(graph, tuple(names), tuple(found))
 
 

@@ -32,6 +32,7 @@ from gvm.importers import (  # noqa: F401 (they register operators)
 )
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
+from gvm.importers.masks import settle_masks
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.tensorflow_constants import CALLS, Variable, constants_of
 from gvm.importers.tensorflow_nodes import translate
@@ -82,7 +83,7 @@ def load_tensorflow(source: Any, shapes: Sequence[Sequence[int]] | None = None) 
     _close_shapes(frozen, shapes or ())
     is_file = frozen.variables is None
     graph = translate(frozen.description, *_operations(frozen), is_file)
-    return fold_affine(_with_fewest_transposes(fuse_normalizations(graph)))
+    return fold_affine(_with_fewest_transposes(settle_masks(fuse_normalizations(graph))))
 
 
 def _with_fewest_transposes(graph: Graph) -> Graph:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from gvm.graph import Value
 from gvm.importers.arithmetic import fitting
 from gvm.importers.composites import constant_condition
@@ -75,17 +73,20 @@ def _logical(t: Translator, op: Any, *operands: Operand) -> Tensor:
 
 @decides("LogicalAnd", "LogicalOr")
 def _with_one_for_all(t: Translator, op: Any, *operands: Any) -> Any:
-    """A constant beside one truth value for all of a larger tensor, which only broadcasting readers
-    have: a mask of attention."""
+    """Truth values beside one for all of a larger tensor, which only broadcasting readers have: a
+    mask of attention."""
     one = next((x for x in operands if isinstance(x, Uniform)), None)
-    other = next((x for x in operands if isinstance(x, Constant)), None)
-    readers = {reader.type for reader in op.outputs[0].consumers()}
-    if one is None or other is None or readers - {"SelectV2", *_FUNCTIONS}:
+    other = next((x for x in operands if x is not one), None)
+    if one is None or not isinstance(other, Constant | Tensor):
         return NotImplemented
     held = bool(one.number)
-    return (
-        other if held == (op.type == "LogicalAnd") else other.derive(np.full_like(other.data, held))
-    )
+    if held != (op.type == "LogicalAnd"):
+        return one
+    readers = {reader.type for reader in op.outputs[0].consumers()}
+    if not readers - {"SelectV2", *_FUNCTIONS}:
+        return other
+    value = constant_condition(t, other) if isinstance(other, Constant) else t.whole(other)
+    return Tensor(t.g.broadcast_to(value, shape=t.g.shape(t.spread(one).value)))
 
 
 @handles("Select", "SelectV2")
