@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 
 __all__ = ["load_onnx"]
 
+SAME_NUMBERS = (
+    *("Add", "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice"),
+    *("Squeeze", "Transpose", "Unsqueeze", "Where"),
+)
+"""Operators behind which numbers of rows may still be numbers of rows."""
+
 
 def load_onnx(source: Any) -> Graph:
     """The real-valued graph of an ONNX model, with the named outputs ``predict``.
@@ -135,6 +141,7 @@ def translator_of(model: Any, description: str) -> Translator:
 def _translate(model: Any, description: str) -> Graph:
     translator = translator_of(model, description)
     graph = model.graph
+    translator.low.whole_numbers = _reads_rows(graph)
     for value in graph.input:
         if value.name not in translator.done:
             _add_input(translator, description, value)
@@ -167,7 +174,32 @@ def _add_input(translator: Translator, description: str, value: Any) -> None:
             f"received {shown}"
         )
     translator.stored_batch = translator.stored_batch or first
-    translator.done[value.name] = Tensor(translator.g.input(value.name, (-1, *known)))
+    whole = translator.low.whole_numbers and kind.elem_type in _whole_types()
+    dtype = "i32" if whole else "real"
+    translator.done[value.name] = Tensor(translator.g.input(value.name, (-1, *known), dtype))
+
+
+def _whole_types() -> tuple[int, ...]:
+    from onnx import TensorProto
+
+    return TensorProto.INT64, TensorProto.INT32
+
+
+def _reads_rows(graph: Any) -> bool:
+    """Whether an input of whole numbers is read as rows of a table: then all such inputs, and all
+    integer constants, are whole numbers."""
+    kinds = _whole_types()
+    rows = {
+        i.name
+        for i in graph.input
+        if i.type.HasField("tensor_type") and i.type.tensor_type.elem_type in kinds
+    } - {t.name for t in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Gather" and len(node.input) > 1 and node.input[1] in rows:
+            return True
+        if node.op_type in SAME_NUMBERS and any(name in rows for name in node.input):
+            rows.update(node.output)
+    return False
 
 
 def _finish(translator: Translator, description: str, names: Sequence[str]) -> Graph:
