@@ -237,6 +237,62 @@ void test_shapes(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) 
   }
 }
 
+// Sums of more than 32 bits that are converted to 16: every number of bits to discard, on both
+// sides of what is jammed, with sums that clamp and sums that tie.
+void test_jammed(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
+  for (int shift = -1; shift <= 34; ++shift) {
+    for (const Data data : {Data::small, Data::medium, Data::lowest, Data::mixed}) {
+      for (const Rounding rounding : {Rounding::nearest, Rounding::forward}) {
+        Case c = {};
+        c.m = 15;
+        c.n = 45;
+        c.k = shift % 8 == 0 ? 2060 : 70;
+        c.data = data;
+        c.route = GemmRoute::wide;
+        c.type = DType::i16;
+        c.bias_bits = shift % 2 == 0 ? 20 : 0;
+        c.bias_shift = 3;
+        c.shift = shift;
+        c.rounding = rounding;
+        check(cpu, threads, scratch, c, static_cast<uint64_t>(shift + 7));
+      }
+    }
+  }
+  // Ties: sums are odd multiples of half a unit, or next to one.
+  for (const int shift : {15, 16, 17, 22, 31}) {
+    for (const int off : {0, 1, -1}) {
+      std::vector<int16_t> a, b;
+      const int64_t sum = (int64_t{5} << (shift - 1)) + off;
+      // 2^14 * 2^k as often as needed, then what is left.
+      for (int64_t left = sum; left != 0;) {
+        const int64_t step = left >= (1 << 28) ? 1 << 14 : left >= (1 << 14) ? left >> 14 : left;
+        a.push_back(static_cast<int16_t>(left >= (1 << 14) ? 1 << 14 : 1));
+        b.push_back(static_cast<int16_t>(step));
+        left -= int64_t{a.back()} * b.back();
+      }
+      int16_t got = -1;
+      const int64_t k = static_cast<int64_t>(a.size());
+      const gvm::StridedLines a_lines = {a.data(), k, 1}, b_lines = {b.data(), k, 1};
+      gvm::Gemm job;
+      job.m = job.n = 1;
+      job.k = k;
+      job.a = gvm::strided_lines(a_lines);
+      job.b = gvm::strided_lines(b_lines);
+      job.route = GemmRoute::wide;
+      job.epilogue.type = DType::i16;
+      job.epilogue.data = &got;
+      job.epilogue.rows.step = 1;
+      job.epilogue.convert.shift = shift;
+      gvm::gemm(job, cpu, threads, scratch);
+      const int want = off > 0 ? 3 : 2;  // 2.5 and its neighbours
+      if (got != want) {
+        ++failures;
+        std::printf("gemm %s: a tie at shift %d: %d\n", gvm::cpu_level_name(cpu.level), shift, got);
+      }
+    }
+  }
+}
+
 // A proof at its very edge: 2^31 - 1 must not be taken for wrapped, 2^31 must not be missed.
 void test_edges(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
   for (const int sign : {1, -1}) {
@@ -352,6 +408,7 @@ int main() {
       Threads threads(count);
       test_random_cases(cpu, threads, scratch);
       test_shapes(cpu, threads, scratch);
+      test_jammed(cpu, threads, scratch);
       test_edges(cpu, threads, scratch);
       test_kept(cpu, threads, scratch);
     }

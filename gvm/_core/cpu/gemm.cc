@@ -3,56 +3,25 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <vector>
 
+#include "cpu/gemm_proofs.h"
 #include "cpu/panels.h"
 
 namespace gvm {
 
 namespace {
 
-constexpr int64_t kProofPairs = 16;    // the terms of one sum of squares, in pairs
 constexpr int64_t kSplitPairs = 128;   // that are summed by bytes at once
 constexpr int64_t kBlockPairs = 512;   // of a panel that are multiplied before the next panel
 constexpr int64_t kPassTerms = 16384;  // packed at a time
 constexpr int64_t kGroupColumns = 128;
 constexpr int64_t kBlockRows = 112;
 constexpr int64_t kSharedBytes = int64_t{1} << 25;  // of packed B at a time
+constexpr int kJamBits = 15;                        // that Convert discards of a jammed sum, and
+constexpr int kMostJammed = 16;                     // that were discarded before
 constexpr int64_t kSunk = 512;                      // sums that a sink takes at once
 constexpr int64_t kSunkColumns = 1024;              // of a group whose sums a sink takes
-constexpr int kMaxWidth = 32;
-
-// |sum| < 2^31 by Cauchy-Schwarz iff (sum of a squared) * (sum of b squared) < 2^62. A quarter of
-// it in size leaves room for a bias below 2^30.
-constexpr uint64_t kProof = uint64_t{1} << 62;
-constexpr uint64_t kProofWithBias = uint64_t{1} << 60;
-
-// The most that b's sum of squares may be, given a's: floor((limit - 1) / a).
-uint64_t partner(uint64_t a, uint64_t limit) { return a == 0 ? ~uint64_t{0} : (limit - 1) / a; }
-
-// Whether a * b < 2^62.
-bool is_proved(uint64_t a, uint64_t b) {
-  if ((a | b) < uint64_t{1} << 31) return true;
-  const uint64_t low = (a & 0xffffffff) * (b & 0xffffffff), cross = (a >> 32) * (b & 0xffffffff);
-  const uint64_t other = (a & 0xffffffff) * (b >> 32) + (low >> 32);
-  const uint64_t middle = (cross & 0xffffffff) + (other & 0xffffffff);
-  const uint64_t high = (a >> 32) * (b >> 32) + (cross >> 32) + (other >> 32) + (middle >> 32);
-  return high == 0 && (middle & 0xffffffff) < uint64_t{1} << 30;
-}
-
-// Fills the norms of a panel, which may be narrower than the others.
-void prove(const GemmKernels& kernels, const Panels& panels, int64_t i, int width) {
-  uint64_t all[kMaxWidth] = {};
-  uint64_t* norms = panels.norm(i);
-  for (int64_t block = 0; block < panels.blocks; ++block) {
-    uint64_t sums[kMaxWidth] = {};
-    const int64_t first = block * kProofPairs;
-    kernels.squares(panels.panel(i) + first * width * 2,
-                    std::min(kProofPairs, panels.pairs - first), width, sums);
-    norms[block] = *std::max_element(sums, sums + kMaxWidth);
-    for (int j = 0; j < width; ++j) all[j] += sums[j];
-  }
-  norms[panels.blocks] = *std::max_element(all, all + kMaxWidth);
-}
 
 // A multiplication of terms [term, term + terms) and columns `columns`, both small enough to pack.
 class Pass {
@@ -79,7 +48,9 @@ class Pass {
     int16_t *high, *low;               // a block of a panel of A, split
     int64_t split_panel, split_first;  // which one; -1: none
     int32_t* tile;
-    char* sums;  // int32_t or int64_t: one group of columns, for every panel of A held
+    char* sums;         // int32_t or int64_t: one group of columns, for every panel of A held
+    int32_t* jammed;    // those of one panel
+    uint64_t* largest;  // of a group of panels of B, for every block and over all terms
     int64_t clamps;
     RouteCounts routes;
   };
@@ -99,13 +70,11 @@ class Pass {
   void multiply(Span rows, Span groups, Memory* memory) const;
   void multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_first,
                       Memory* memory) const;
-  void wide_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int width, Span pairs,
-                 int64_t* c, int64_t ldc, int rows, int columns, bool accumulate,
-                 Memory* memory) const;
-  void fill_bias(char* sums, bool wide, int64_t ldc, int64_t rows, int64_t first,
-                 int64_t columns) const;
-  int64_t emit(const char* sums, bool wide, int64_t ldc, int64_t row, int64_t rows, int64_t first,
-               int64_t columns) const;
+  void split_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int width, Span pairs,
+                  int64_t* c, int64_t ldc, int rows, int columns, bool accumulate,
+                  Memory* memory) const;
+  int64_t emit(const Epilogue& to, const char* sums, DType type, int64_t ldc, int64_t row,
+               int64_t rows, int64_t first, int64_t columns) const;
 
   const Gemm& job_;
   const Epilogue& to_;
@@ -116,7 +85,11 @@ class Pass {
   const Span terms_, columns_;
 
   int64_t pairs_ = 0, blocks_ = 0;
-  bool narrow_bias_ = true;  // every aligned bias is below 2^30 in size
+  std::vector<int64_t> bias_;  // aligned, of the columns; none: empty
+  std::vector<int32_t> narrow_bias_;
+  bool is_bias_narrow_ = true;  // every aligned bias is below 2^30 in size
+  bool jams_ = false;           // wide sums are converted from WideSums::jammed
+  Epilogue jammed_to_;
   int64_t row_panels_ = 0, column_panels_ = 0;
   int64_t row_parts_ = 1, column_parts_ = 1;  // tasks
   int64_t held_panels_ = 0;                   // of A, by one task
@@ -154,11 +127,19 @@ void Pass::plan() {
   held_panels_ = divide_up(row_panels_, row_parts_);
   if (to_.bias != nullptr) {
     const int64_t limit = int64_t{1} << 30;
-    for (int64_t j = columns_.first; j < columns_.end() && narrow_bias_; ++j) {
-      const int64_t bias = bias_at(to_, j);
-      narrow_bias_ = bias > -limit && bias < limit;
+    bias_.resize(static_cast<size_t>(columns_.count));
+    narrow_bias_.resize(bias_.size());
+    for (size_t j = 0; j < bias_.size(); ++j) {
+      bias_[j] = bias_at(to_, columns_.first + static_cast<int64_t>(j));
+      narrow_bias_[j] = static_cast<int32_t>(bias_[j]);
+      is_bias_narrow_ = is_bias_narrow_ && bias_[j] > -limit && bias_[j] < limit;
     }
   }
+  const bool nearest = to_.convert.rounding == Rounding::nearest;
+  jams_ = to_.sink == nullptr && to_.type == DType::i16 &&
+          to_.convert.shift <= (nearest ? kJamBits + kMostJammed : kJamBits);
+  jammed_to_ = to_;
+  if (jams_) jammed_to_.convert.shift = std::min(to_.convert.shift, kJamBits);
 }
 
 int64_t Pass::memory_bytes() const {
@@ -166,6 +147,7 @@ int64_t Pass::memory_bytes() const {
   const Panels b = {nullptr, nullptr, pairs_, blocks_, kernels_.columns};
   return a.bytes(held_panels_) + (shared_b_ ? 0 : b.bytes(group_panels_)) +
          2 * align(kBlockPairs * kernels_.rows * 4) + align(kernels_.rows * kernels_.columns * 4) +
+         align(kernels_.rows * group_panels_ * kernels_.columns * 4) + align((blocks_ + 1) * 8) +
          align(held_panels_ * kernels_.rows * group_panels_ * kernels_.columns * 8);
 }
 
@@ -183,6 +165,9 @@ Pass::Memory Pass::place(char* base) const {
   memory.high = reinterpret_cast<int16_t*>(take(kBlockPairs * kernels_.rows * 4));
   memory.low = reinterpret_cast<int16_t*>(take(kBlockPairs * kernels_.rows * 4));
   memory.tile = reinterpret_cast<int32_t*>(take(kernels_.rows * kernels_.columns * 4));
+  memory.jammed =
+      reinterpret_cast<int32_t*>(take(kernels_.rows * group_panels_ * kernels_.columns * 4));
+  memory.largest = reinterpret_cast<uint64_t*>(take((blocks_ + 1) * 8));
   memory.sums = base;
   memory.split_panel = -1;
   return memory;
@@ -281,41 +266,75 @@ void Pass::multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_f
   const int64_t panels = std::min(group_panels_, column_panels_ - panel_first);
   const int64_t column_first = panel_first * kernels_.columns;
   const int64_t columns = std::min(panels * kernels_.columns, columns_.count - column_first);
-  uint64_t largest = 0;
-  for (int64_t j = 0; j < panels; ++j) largest = std::max(largest, b.total(b_first + j));
+  for (int64_t block = 0; block <= blocks_; ++block) {
+    uint64_t most = 0;
+    for (int64_t j = 0; j < panels; ++j) most = std::max(most, b.norm(b_first + j)[block]);
+    memory->largest[block] = most;
+  }
   const uint64_t limit = to_.bias != nullptr ? kProofWithBias : kProof;
-  const bool may_be_narrow = job_.route == GemmRoute::automatic && narrow_bias_;
+  const bool may_be_narrow = job_.route == GemmRoute::automatic && is_bias_narrow_;
+  const bool may_carry = job_.route != GemmRoute::split && is_bias_narrow_;
   const int64_t steps = std::max<int64_t>(1, divide_up(pairs_, kBlockPairs));
   for (int64_t step = 0; step < steps; ++step) {
     const int64_t pair = step * kBlockPairs;
     const Span pairs = {pair, std::min(kBlockPairs, pairs_ - pair)};
+    const bool begins = step == 0, ends = step + 1 == steps;
     for (int64_t i = 0; i < rows.count; ++i) {
       const int64_t row = (rows.first + i) * kernels_.rows;
       const int row_count = static_cast<int>(std::min<int64_t>(kernels_.rows, job_.m - row));
-      const bool wide = !may_be_narrow || largest > partner(memory->a.total(i), limit);
+      const uint64_t* const a_norms = memory->a.norm(i);
+      const bool wide =
+          !may_be_narrow || memory->largest[blocks_] > partner(a_norms[blocks_], limit);
+      int32_t counts[kBlockPairs / kProofPairs + 1];
+      const int blocks =
+          wide && may_carry ? cut_blocks(a_norms, memory->largest, pairs, counts) : 0;
+      const bool jams = blocks != 0 && ends && jams_;
       char* const sums = memory->sums + (steps == 1 ? 0 : i * kernels_.rows * columns * 8);
-      if (step == 0 && to_.bias != nullptr) {
-        fill_bias(sums, wide, columns, row_count, columns_.first + column_first, columns);
-      }
-      const bool add = step != 0 || to_.bias != nullptr;
+      int32_t* const narrow = reinterpret_cast<int32_t*>(sums);
+      int64_t* const exact = reinterpret_cast<int64_t*>(sums);
+      // Sums begin with those of the steps before, or the bias.
+      const int64_t start_stride = begins ? 0 : columns;
       for (int64_t j = 0; j < panels; ++j) {
         const int width = width_at(panel_first + j);
         const int column_count = columns_at(panel_first + j);
-        if (!wide) ++memory->routes.narrow;
-        if (wide) {
-          wide_tile(i, b, b_first + j, width, pairs,
-                    reinterpret_cast<int64_t*>(sums) + j * kernels_.columns, columns, row_count,
-                    column_count, add, memory);
-        } else {
-          kernels_.tile(pairs.count, memory->a.panel(i) + pair * kernels_.rows * 2,
-                        b.panel(b_first + j) + pair * width * 2, width,
-                        reinterpret_cast<int32_t*>(sums) + j * kernels_.columns, columns, row_count,
-                        column_count, add);
+        const int64_t at = j * kernels_.columns;
+        const size_t column = static_cast<size_t>(column_first + at);
+        const int16_t* const a_data = memory->a.panel(i) + pair * kernels_.rows * 2;
+        const int16_t* const b_data = b.panel(b_first + j) + pair * width * 2;
+        if (!wide) {
+          const int32_t* const bias = bias_.empty() ? nullptr : narrow_bias_.data() + column;
+          kernels_.tile(pairs.count, a_data, b_data, width, begins ? bias : narrow + at,
+                        start_stride, narrow + at, columns, row_count, column_count);
+          ++memory->routes.narrow;
+          continue;
         }
+        const int64_t* const bias = bias_.empty() ? nullptr : bias_.data() + column;
+        if (blocks != 0) {
+          WideSums to;
+          to.start = begins ? bias : exact + at;
+          to.start_stride = start_stride;
+          to.exact = jams ? nullptr : exact + at;
+          to.jammed = memory->jammed + at;
+          to.odd = to_.convert.shift - jammed_to_.convert.shift;
+          to.stride = columns;
+          kernels_.tile_wide(counts, blocks, a_data, b_data, width, to, row_count, column_count);
+          ++memory->routes.wide;
+          continue;
+        }
+        for (int64_t r = 0; begins && bias != nullptr && r < row_count; ++r) {
+          std::copy_n(bias, column_count, exact + at + r * columns);
+        }
+        split_tile(i, b, b_first + j, width, pairs, exact + at, columns, row_count, column_count,
+                   !begins || bias != nullptr, memory);
       }
-      if (step + 1 == steps) {
-        memory->clamps +=
-            emit(sums, wide, columns, row, row_count, columns_.first + column_first, columns);
+      if (!ends) continue;
+      const int64_t first = columns_.first + column_first;
+      if (jams) {
+        memory->clamps += emit(jammed_to_, reinterpret_cast<const char*>(memory->jammed),
+                               DType::i32, columns, row, row_count, first, columns);
+      } else {
+        memory->clamps += emit(to_, sums, wide ? DType::i64 : DType::i32, columns, row, row_count,
+                               first, columns);
       }
     }
   }
@@ -323,15 +342,15 @@ void Pass::multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_f
 
 // A tile's sums over `pairs`, in 64 bits: as few 32-bit sums as can be proved, and bytes where not
 // even one block's can.
-void Pass::wide_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int width, Span pairs,
-                     int64_t* c, int64_t ldc, int rows, int columns, bool accumulate,
-                     Memory* memory) const {
+void Pass::split_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int width, Span pairs,
+                      int64_t* c, int64_t ldc, int rows, int columns, bool accumulate,
+                      Memory* memory) const {
   const int16_t* const a_data = memory->a.panel(a_panel);
   const int16_t* const b_data = b.panel(b_panel);
   bool add = accumulate;
   const auto sum = [&](const int16_t* a_part, Span part, int shift) {
-    kernels_.tile(part.count, a_part, b_data + part.first * width * 2, width, memory->tile,
-                  kernels_.columns, rows, columns, false);
+    kernels_.tile(part.count, a_part, b_data + part.first * width * 2, width, nullptr, 0,
+                  memory->tile, kernels_.columns, rows, columns);
     kernels_.widen(memory->tile, kernels_.columns, c, ldc, rows, columns, shift, add);
     add = true;
   };
@@ -382,44 +401,29 @@ void Pass::wide_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int widt
   ++(split ? memory->routes.split : memory->routes.wide);
 }
 
-void Pass::fill_bias(char* sums, bool wide, int64_t ldc, int64_t rows, int64_t first,
-                     int64_t columns) const {
-  for (int64_t j = 0; j < columns; ++j) {
-    const int64_t bias = bias_at(to_, first + j);
-    if (wide) {
-      reinterpret_cast<int64_t*>(sums)[j] = bias;
-    } else {
-      reinterpret_cast<int32_t*>(sums)[j] = static_cast<int32_t>(bias);
-    }
-  }
-  const int64_t bytes = wide ? 8 : 4;
-  for (int64_t i = 1; i < rows; ++i) {
-    std::memcpy(sums + i * ldc * bytes, sums, static_cast<size_t>(columns * bytes));
-  }
-}
-
-int64_t Pass::emit(const char* sums, bool wide, int64_t ldc, int64_t row, int64_t rows,
-                   int64_t first, int64_t columns) const {
-  const int64_t sum_bytes = wide ? 8 : 4;
+int64_t Pass::emit(const Epilogue& to, const char* sums, DType type, int64_t ldc, int64_t row,
+                   int64_t rows, int64_t first, int64_t columns) const {
+  const int64_t sum_bytes = dtype_bytes(type);
+  const bool wide = type == DType::i64;
   // Rows that follow each other in memory are one run.
-  const bool joined = ldc == columns && to_.rows.step == columns && to_.rows.count >= job_.m;
+  const bool joined = ldc == columns && to.rows.step == columns && to.rows.count >= job_.m;
   const int64_t runs = joined ? 1 : rows, length = joined ? rows * columns : columns;
   int64_t clamps = 0;
   for (int64_t i = 0; i < runs; ++i) {
     const char* const from = sums + i * ldc * sum_bytes;
-    const int64_t element = to_.rows(row + i) + first;
-    if (wide || to_.type != DType::i64) {
-      clamps += put_sums(to_, cpu_, from, wide ? DType::i64 : DType::i32, length, element);
-    } else if (to_.sink != nullptr) {
+    const int64_t element = to.rows(row + i) + first;
+    if (wide || to.type != DType::i64) {
+      clamps += put_sums(to, cpu_, from, type, length, element);
+    } else if (to.sink != nullptr) {
       for (int64_t done = 0; done < length; done += kSunk) {
         int64_t exact[kSunk];
         const int64_t n = std::min(kSunk, length - done);
         kernels_.widen(reinterpret_cast<const int32_t*>(from) + done, 0, exact, 0, 1, n, 0, false);
-        to_.sink->take(exact, n, element + done);
+        to.sink->take(exact, n, element + done);
       }
     } else {
       kernels_.widen(reinterpret_cast<const int32_t*>(from), 0,
-                     static_cast<int64_t*>(to_.data) + element, 0, 1, length, 0, to_.accumulate);
+                     static_cast<int64_t*>(to.data) + element, 0, 1, length, 0, to.accumulate);
     }
   }
   return clamps;

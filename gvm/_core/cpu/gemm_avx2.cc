@@ -38,12 +38,11 @@ inline void multiply_add(__m256i& sum, __m256i row, __m256i column) {
   __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(_mm256_madd_epi16(row, column)));
 }
 
-// Sum I is that of row I / V and vector I % V. Constant indices instead of loops keep the sums in
-// registers.
+// Adds `pairs` pairs to the sums: I is that of row I / V and vector I % V. Constant indices instead
+// of loops keep the sums in registers.
 template <int V, int... I>
-inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
-                      int columns, bool accumulate, std::integer_sequence<int, I...>) {
-  __m256i sums[sizeof...(I)] = {((void)I, _mm256_setzero_si256())...};
+inline void add_pairs(int64_t pairs, const int16_t*& a, const int16_t*& b, __m256i* sums,
+                      std::integer_sequence<int, I...>) {
   for (int64_t p = 0; p < pairs; ++p) {
     const __m256i first_column = load(b);
     const __m256i last_column = load(b + 2 * kLanes * (V - 1));
@@ -53,36 +52,153 @@ inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, int32_t
     a += 2 * kRows;
     b += 2 * kLanes * V;
   }
-  const auto put = [=](int32_t* to, int left, __m256i sum) {
-    if (left >= kLanes) {
-      store(to, accumulate ? _mm256_add_epi32(sum, load(to)) : sum);
-      return;
+}
+
+// The first `left` of a vector's numbers; where it is the last of a row, no more are there.
+inline __m256i load_some(const int32_t* from, int left) {
+  if (left >= kLanes) return load(from);
+  int32_t lanes[kLanes] = {};
+  for (int j = 0; j < left; ++j) lanes[j] = from[j];
+  return load(lanes);
+}
+inline void store_some(int32_t* to, int left, __m256i v) {
+  if (left >= kLanes) {
+    store(to, v);
+    return;
+  }
+  int32_t lanes[kLanes];
+  store(lanes, v);
+  for (int j = 0; j < left; ++j) to[j] = lanes[j];
+}
+
+template <int V, int... I>
+inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, const int32_t* start,
+                      int64_t start_stride, int32_t* c, int64_t ldc, int columns,
+                      std::integer_sequence<int, I...> each) {
+  __m256i sums[sizeof...(I)] = {((void)I, _mm256_setzero_si256())...};
+  add_pairs<V>(pairs, a, b, sums, each);
+  const auto put = [=](int row, int first, __m256i sum) {
+    if (start != nullptr) {
+      const int32_t* const from = start + row * start_stride + first;
+      sum = _mm256_add_epi32(sum, load_some(from, columns - first));
     }
-    uint32_t lanes[kLanes];
-    store(lanes, sum);
-    for (int j = 0; j < left; ++j) {
-      const uint32_t old = accumulate ? static_cast<uint32_t>(to[j]) : 0;
-      to[j] = static_cast<int32_t>(lanes[j] + old);
-    }
+    store_some(c + row * ldc + first, columns - first, sum);
   };
-  (put(c + (I / V) * ldc + kLanes * (I % V), columns - kLanes * (I % V), sums[I]), ...);
+  (put(I / V, kLanes * (I % V), sums[I]), ...);
 }
 
 template <int R, int V>
-void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
-             int columns, bool accumulate) {
-  tile_sums<V>(pairs, a, b, c, ldc, columns, accumulate, std::make_integer_sequence<int, R * V>());
+void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, const int32_t* start,
+             int64_t start_stride, int32_t* c, int64_t ldc, int columns) {
+  tile_sums<V>(pairs, a, b, start, start_stride, c, ldc, columns,
+               std::make_integer_sequence<int, R * V>());
 }
 
-using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, int32_t*, int64_t, int, bool);
+using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, const int32_t*, int64_t, int32_t*,
+                        int64_t, int);
 
 template <int V>
 constexpr TileOf kTiles[kRows] = {tile_of<1, V>, tile_of<2, V>, tile_of<3, V>,
                                   tile_of<4, V>, tile_of<5, V>, tile_of<6, V>};
 
-void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t* c, int64_t ldc,
-          int rows, int columns, bool accumulate) {
-  (width == kLanes ? kTiles<1> : kTiles<2>)[rows - 1](pairs, a, b, c, ldc, columns, accumulate);
+void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
+          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns) {
+  (width == kLanes ? kTiles<1> : kTiles<2>)[rows - 1](pairs, a, b, start, start_stride, c, ldc,
+                                                      columns);
+}
+
+// Between blocks a sum is its low 16 bits in a register and the rest in memory.
+constexpr int kLowBits = 16;
+
+inline __m256i blend(__m256i a, __m256i b, __m256i choose_b) {
+  return _mm256_blendv_epi8(a, b, choose_b);
+}
+
+// See WideSums::jammed.
+inline __m256i jam(__m256i high, __m256i low, int odd) {
+  const int32_t limit = static_cast<int32_t>((1u << (15 + odd)) - 1);
+  const __m256i most = _mm256_set1_epi32(limit), least = _mm256_set1_epi32(-limit - 1);
+  const __m256i dropped = _mm256_and_si256(low, _mm256_set1_epi32((1 << odd) - 1));
+  const __m256i exact = _mm256_cmpeq_epi32(dropped, _mm256_setzero_si256());
+  __m256i q = _mm256_or_si256(_mm256_sll_epi32(high, _mm_cvtsi32_si128(kLowBits - odd)),
+                              _mm256_srl_epi32(low, _mm_cvtsi32_si128(odd)));
+  q = _mm256_or_si256(q, _mm256_andnot_si256(exact, _mm256_set1_epi32(1)));
+  q = blend(q, _mm256_set1_epi32(0x7fffffff), _mm256_cmpgt_epi32(high, most));
+  return blend(q, _mm256_set1_epi32(-0x7fffffff - 1), _mm256_cmpgt_epi32(least, high));
+}
+
+// The low bits of 8 sums; the others go to high.
+inline __m256i begin(const int64_t* from, int left, int32_t* high) {
+  int32_t low[kLanes] = {}, above[kLanes] = {};
+  for (int j = 0; j < kLanes && j < left; ++j) {
+    low[j] = static_cast<int32_t>(from[j] & ((1 << kLowBits) - 1));
+    above[j] = static_cast<int32_t>((from[j] - low[j]) / (1 << kLowBits));
+  }
+  store(high, load(above));
+  return load(low);
+}
+
+inline void carry(__m256i& sum, int32_t* high) {
+  store(high, _mm256_add_epi32(_mm256_srai_epi32(sum, kLowBits), load(high)));
+  sum = _mm256_and_si256(sum, _mm256_set1_epi32((1 << kLowBits) - 1));
+}
+
+// Four sums of 64 bits.
+inline __m256i exact_sums(__m128i high, __m128i low) {
+  return _mm256_or_si256(_mm256_slli_epi64(_mm256_cvtepi32_epi64(high), kLowBits),
+                         _mm256_cvtepi32_epi64(low));
+}
+
+template <int V, int... I>
+inline void wide_sums(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b,
+                      const WideSums& to, int columns, std::integer_sequence<int, I...> each) {
+  alignas(32) int32_t memory[sizeof...(I)][kLanes];
+  int32_t (*high)[kLanes] = memory;
+  __asm__("" : "+r"(high));  // stays in memory
+  __m256i sums[sizeof...(I)] = {((void)I, _mm256_setzero_si256())...};
+  if (to.start == nullptr) {
+    (store(high[I], _mm256_setzero_si256()), ...);
+  } else {
+    ((sums[I] = begin(to.start + (I / V) * to.start_stride + kLanes * (I % V),
+                      columns - kLanes * (I % V), high[I])),
+     ...);
+  }
+  for (int block = 0; block < blocks; ++block) {
+    add_pairs<V>(counts[block], a, b, sums, each);
+    (carry(sums[I], high[I]), ...);
+  }
+  const auto put = [&](int row, int first, __m256i low, const int32_t* above) {
+    const int left = columns - first;
+    const int64_t at = row * to.stride + first;
+    const __m256i up = load(above);
+    if (to.exact == nullptr) {
+      store_some(to.jammed + at, left, jam(up, low, to.odd));
+      return;
+    }
+    int64_t sum[kLanes];
+    int64_t* const whole = left >= kLanes ? to.exact + at : sum;
+    store(whole, exact_sums(_mm256_castsi256_si128(up), _mm256_castsi256_si128(low)));
+    store(whole + 4, exact_sums(_mm256_extracti128_si256(up, 1), _mm256_extracti128_si256(low, 1)));
+    for (int j = 0; whole == sum && j < left; ++j) to.exact[at + j] = sum[j];
+  };
+  (put(I / V, kLanes * (I % V), sums[I], high[I]), ...);
+}
+
+template <int R, int V>
+void wide_of(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b,
+             const WideSums& to, int columns) {
+  wide_sums<V>(counts, blocks, a, b, to, columns, std::make_integer_sequence<int, R * V>());
+}
+
+using WideOf = void (*)(const int32_t*, int, const int16_t*, const int16_t*, const WideSums&, int);
+
+template <int V>
+constexpr WideOf kWide[kRows] = {wide_of<1, V>, wide_of<2, V>, wide_of<3, V>,
+                                 wide_of<4, V>, wide_of<5, V>, wide_of<6, V>};
+
+void tile_wide(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b, int width,
+               const WideSums& to, int rows, int columns) {
+  (width == kLanes ? kWide<1> : kWide<2>)[rows - 1](counts, blocks, a, b, to, columns);
 }
 
 void widen(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, int64_t rows,
@@ -105,26 +221,37 @@ void widen(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, in
   }
 }
 
-void squares(const int16_t* panel, int64_t pairs, int width, uint64_t* sums) {
-  const __m256i low_half = _mm256_set1_epi64x(0xffffffff);
-  for (int first = 0; first < width; first += kLanes) {
-    const int lanes = width - first < kLanes ? width - first : kLanes;
-    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), index);
-    const int16_t* from = panel + 2 * first;
-    __m256i even = _mm256_setzero_si256(), odd = even;
-    for (int64_t p = 0; p < pairs; ++p) {
+void norms(const int16_t* panel, int64_t pairs, int64_t block, int width, uint64_t* norms) {
+  constexpr int kSums = 4 * 2 * 2;
+  const __m256i low_half = _mm256_set1_epi64x(0xffffffff), zero = _mm256_setzero_si256();
+  const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i first_mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(width), index);
+  const __m256i second_mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(width - kLanes), index);
+  const auto largest = [](const __m256i* sums) {
+    uint64_t lanes[kSums], most = 0;
+    for (int v = 0; v < 4; ++v) store(lanes + 4 * v, sums[v]);
+    for (int i = 0; i < kSums; ++i) most = lanes[i] > most ? lanes[i] : most;
+    return most;
+  };
+  // Even and odd lines of either vector.
+  __m256i all[4] = {zero, zero, zero, zero};
+  for (int64_t first = 0; first < pairs; first += block) {
+    const int64_t end = pairs - first < block ? pairs : first + block;
+    __m256i sums[4] = {zero, zero, zero, zero};
+    const auto add = [&](int v, __m256i mask, const int16_t* from) {
       const __m256i x = _mm256_maskload_epi32(reinterpret_cast<const int*>(from), mask);
       const __m256i square = _mm256_madd_epi16(x, x);  // at most 2^31: unsigned
-      even = _mm256_add_epi64(even, _mm256_and_si256(square, low_half));
-      odd = _mm256_add_epi64(odd, _mm256_srli_epi64(square, 32));
-      from += 2 * width;
+      sums[2 * v] = _mm256_add_epi64(sums[2 * v], _mm256_and_si256(square, low_half));
+      sums[2 * v + 1] = _mm256_add_epi64(sums[2 * v + 1], _mm256_srli_epi64(square, 32));
+    };
+    for (int64_t p = first; p < end; ++p, panel += 2 * width) {
+      add(0, first_mask, panel);
+      if (width > kLanes) add(1, second_mask, panel + 2 * kLanes);
     }
-    uint64_t halves[2][4];
-    store(halves[0], even);
-    store(halves[1], odd);
-    for (int i = 0; i < lanes; ++i) sums[first + i] += halves[i & 1][i >> 1];
+    for (int v = 0; v < 4; ++v) all[v] = _mm256_add_epi64(all[v], sums[v]);
+    *norms++ = largest(sums);
   }
+  *norms = largest(all);
 }
 
 void split(const int16_t* panel, int64_t count, int16_t* high, int16_t* low) {
@@ -271,8 +398,8 @@ void row(const int16_t* a, int terms, const int16_t* b, int64_t stride, int64_t 
 
 }  // namespace
 
-const GemmKernels kGemmAvx2 = {kRows,   kColumns, kLanes,     tile,       widen,
-                               squares, split,    pack_lines, pack_terms, row};
+const GemmKernels kGemmAvx2 = {kRows, kColumns, kLanes,     tile,       tile_wide, widen,
+                               norms, split,    pack_lines, pack_terms, row};
 
 }  // namespace gvm
 

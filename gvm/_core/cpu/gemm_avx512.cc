@@ -41,12 +41,11 @@ inline void multiply_add(__m512i& sum, __m512i row, __m512i column) {
   __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(row), "v"(column));
 }
 
-// Sum I is that of row I / V and vector I % V. Constant indices instead of loops keep the sums in
-// registers.
+// Adds `pairs` pairs to the sums: I is that of row I / V and vector I % V. Constant indices instead
+// of loops keep the sums in registers.
 template <int V, int... I>
-inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
-                      __mmask16 last, bool accumulate, std::integer_sequence<int, I...>) {
-  __m512i sums[sizeof...(I)] = {((void)I, _mm512_setzero_si512())...};
+inline void add_pairs(int64_t pairs, const int16_t*& a, const int16_t*& b, __m512i* sums,
+                      std::integer_sequence<int, I...>) {
   for (int64_t p = 0; p < pairs; ++p) {
     const __m512i first_column = _mm512_load_si512(b);
     const __m512i last_column = _mm512_load_si512(b + 2 * kLanes * (V - 1));
@@ -56,22 +55,35 @@ inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, int32_t
     a += 2 * kRows;
     b += 2 * kLanes * V;
   }
+}
+
+template <int V, int... I>
+inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, const int32_t* start,
+                      int64_t start_stride, int32_t* c, int64_t ldc, __mmask16 last,
+                      std::integer_sequence<int, I...> each) {
+  __m512i sums[sizeof...(I)] = {((void)I, _mm512_setzero_si512())...};
+  add_pairs<V>(pairs, a, b, sums, each);
   const __mmask16 all = 0xffff;
-  const auto put = [=](int32_t* to, __mmask16 mask, __m512i sum) {
-    if (accumulate) sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, to));
-    _mm512_mask_storeu_epi32(to, mask, sum);
+  const auto put = [=](int row, int vector, __m512i sum) {
+    const __mmask16 mask = vector + 1 == V ? last : all;
+    if (start != nullptr) {
+      const int32_t* const from = start + row * start_stride + kLanes * vector;
+      sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, from));
+    }
+    _mm512_mask_storeu_epi32(c + row * ldc + kLanes * vector, mask, sum);
   };
-  (put(c + (I / V) * ldc + kLanes * (I % V), I % V + 1 == V ? last : all, sums[I]), ...);
+  (put(I / V, I % V, sums[I]), ...);
 }
 
 template <int R, int V>
-void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
-             __mmask16 last, bool accumulate) {
-  tile_sums<V>(pairs, a, b, c, ldc, last, accumulate, std::make_integer_sequence<int, R * V>());
+void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, const int32_t* start,
+             int64_t start_stride, int32_t* c, int64_t ldc, __mmask16 last) {
+  tile_sums<V>(pairs, a, b, start, start_stride, c, ldc, last,
+               std::make_integer_sequence<int, R * V>());
 }
 
-using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, int32_t*, int64_t, __mmask16,
-                        bool);
+using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, const int32_t*, int64_t, int32_t*,
+                        int64_t, __mmask16);
 
 template <int V>
 constexpr TileOf kTiles[kRows] = {tile_of<1, V>,  tile_of<2, V>,  tile_of<3, V>,  tile_of<4, V>,
@@ -79,12 +91,121 @@ constexpr TileOf kTiles[kRows] = {tile_of<1, V>,  tile_of<2, V>,  tile_of<3, V>,
                                   tile_of<9, V>,  tile_of<10, V>, tile_of<11, V>, tile_of<12, V>,
                                   tile_of<13, V>, tile_of<14, V>};
 
-void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t* c, int64_t ldc,
-          int rows, int columns, bool accumulate) {
+void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
+          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns) {
   if (width == kLanes) {
-    kTiles<1>[rows - 1](pairs, a, b, c, ldc, first_lanes(columns), accumulate);
+    kTiles<1>[rows - 1](pairs, a, b, start, start_stride, c, ldc, first_lanes(columns));
   } else {
-    kTiles<2>[rows - 1](pairs, a, b, c, ldc, first_lanes(columns - kLanes), accumulate);
+    kTiles<2>[rows - 1](pairs, a, b, start, start_stride, c, ldc, first_lanes(columns - kLanes));
+  }
+}
+
+// Between blocks a sum is its low 16 bits in a register and the rest in memory.
+constexpr int kLowBits = 16;
+
+struct Jam {
+  __m512i sticky, limit, below, one;
+  __m128i left, right;
+
+  explicit Jam(int odd)
+      : sticky(_mm512_set1_epi32((1 << odd) - 1)),
+        limit(_mm512_set1_epi32(static_cast<int>((1u << (15 + odd)) - 1))),
+        below(_mm512_set1_epi32(-static_cast<int>((1u << (15 + odd)) - 1) - 1)),
+        one(_mm512_set1_epi32(1)),
+        left(_mm_cvtsi32_si128(kLowBits - odd)),
+        right(_mm_cvtsi32_si128(odd)) {}
+
+  __m512i operator()(__m512i high, __m512i low) const {
+    __m512i q = _mm512_or_si512(_mm512_sll_epi32(high, left), _mm512_srl_epi32(low, right));
+    q = _mm512_mask_or_epi32(q, _mm512_test_epi32_mask(low, sticky), q, one);
+    q = _mm512_mask_mov_epi32(q, _mm512_cmpgt_epi32_mask(high, limit),
+                              _mm512_set1_epi32(0x7fffffff));
+    return _mm512_mask_mov_epi32(q, _mm512_cmplt_epi32_mask(high, below),
+                                 _mm512_set1_epi32(-0x7fffffff - 1));
+  }
+};
+
+// The low bits of 16 sums; the others go to high.
+inline __m512i begin(const int64_t* from, __mmask16 mask, int32_t* high) {
+  const __m512i first = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(mask), from);
+  const __m512i second = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(mask >> 8), from + 8);
+  const __m512i low = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(first)),
+                                         _mm512_cvtepi64_epi32(second), 1);
+  const __m256i above[2] = {_mm512_cvtepi64_epi32(_mm512_srai_epi64(first, kLowBits)),
+                            _mm512_cvtepi64_epi32(_mm512_srai_epi64(second, kLowBits))};
+  _mm512_store_si512(high, _mm512_inserti64x4(_mm512_castsi256_si512(above[0]), above[1], 1));
+  return _mm512_and_si512(low, _mm512_set1_epi32((1 << kLowBits) - 1));
+}
+
+inline void carry(__m512i& sum, int32_t* high) {
+  const __m512i above = _mm512_srai_epi32(sum, kLowBits);
+  _mm512_store_si512(high, _mm512_add_epi32(above, _mm512_load_si512(high)));
+  sum = _mm512_and_si512(sum, _mm512_set1_epi32((1 << kLowBits) - 1));
+}
+
+template <int V, int... I>
+inline void wide_sums(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b,
+                      const WideSums& to, __mmask16 last, std::integer_sequence<int, I...> each) {
+  alignas(64) int32_t memory[sizeof...(I)][kLanes];
+  int32_t (*high)[kLanes] = memory;
+  __asm__("" : "+r"(high));  // stays in memory
+  const __mmask16 all = 0xffff;
+  __m512i sums[sizeof...(I)] = {((void)I, _mm512_setzero_si512())...};
+  if (to.start == nullptr) {
+    (_mm512_store_si512(high[I], _mm512_setzero_si512()), ...);
+  } else {
+    ((sums[I] = begin(to.start + (I / V) * to.start_stride + kLanes * (I % V),
+                      I % V + 1 == V ? last : all, high[I])),
+     ...);
+  }
+  for (int block = 0; block < blocks; ++block) {
+    add_pairs<V>(counts[block], a, b, sums, each);
+    (carry(sums[I], high[I]), ...);
+  }
+  if (to.exact != nullptr) {
+    const auto put = [&](__m512i low, const int32_t* above, int64_t* c, __mmask16 mask) {
+      const __m512i first = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(low));
+      const __m512i second = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(low, 1));
+      const __m512i up = _mm512_load_si512(above);
+      const __m512i first_up = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(up));
+      const __m512i second_up = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(up, 1));
+      _mm512_mask_storeu_epi64(c, static_cast<__mmask8>(mask),
+                               _mm512_or_si512(first, _mm512_slli_epi64(first_up, kLowBits)));
+      _mm512_mask_storeu_epi64(c + 8, static_cast<__mmask8>(mask >> 8),
+                               _mm512_or_si512(second, _mm512_slli_epi64(second_up, kLowBits)));
+    };
+    (put(sums[I], high[I], to.exact + (I / V) * to.stride + kLanes * (I % V),
+         I % V + 1 == V ? last : all),
+     ...);
+    return;
+  }
+  const Jam jam(to.odd);
+  (_mm512_mask_storeu_epi32(to.jammed + (I / V) * to.stride + kLanes * (I % V),
+                            I % V + 1 == V ? last : all, jam(_mm512_load_si512(high[I]), sums[I])),
+   ...);
+}
+
+template <int R, int V>
+void wide_of(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b,
+             const WideSums& to, __mmask16 last) {
+  wide_sums<V>(counts, blocks, a, b, to, last, std::make_integer_sequence<int, R * V>());
+}
+
+using WideOf = void (*)(const int32_t*, int, const int16_t*, const int16_t*, const WideSums&,
+                        __mmask16);
+
+template <int V>
+constexpr WideOf kWide[kRows] = {wide_of<1, V>,  wide_of<2, V>,  wide_of<3, V>,  wide_of<4, V>,
+                                 wide_of<5, V>,  wide_of<6, V>,  wide_of<7, V>,  wide_of<8, V>,
+                                 wide_of<9, V>,  wide_of<10, V>, wide_of<11, V>, wide_of<12, V>,
+                                 wide_of<13, V>, wide_of<14, V>};
+
+void tile_wide(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b, int width,
+               const WideSums& to, int rows, int columns) {
+  if (width == kLanes) {
+    kWide<1>[rows - 1](counts, blocks, a, b, to, first_lanes(columns));
+  } else {
+    kWide<2>[rows - 1](counts, blocks, a, b, to, first_lanes(columns - kLanes));
   }
 }
 
@@ -105,24 +226,37 @@ void widen(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, in
   }
 }
 
-void squares(const int16_t* panel, int64_t pairs, int width, uint64_t* sums) {
-  const __m512i low_half = _mm512_set1_epi64(0xffffffff);
-  for (int first = 0; first < width; first += kLanes) {
-    const __mmask16 mask = first_lanes(width - first);
-    const int16_t* from = panel + 2 * first;
-    __m512i even = _mm512_setzero_si512(), odd = even;
-    for (int64_t p = 0; p < pairs; ++p) {
+void norms(const int16_t* panel, int64_t pairs, int64_t block, int width, uint64_t* norms) {
+  const __m512i low_half = _mm512_set1_epi64(0xffffffff), zero = _mm512_setzero_si512();
+  const __mmask16 first_mask = first_lanes(width);
+  const __mmask16 second_mask = width > kLanes ? first_lanes(width - kLanes) : __mmask16{0};
+  const auto largest = [](__m512i a, __m512i b, __m512i c, __m512i d) {
+    return _mm512_reduce_max_epu64(
+        _mm512_max_epu64(_mm512_max_epu64(a, b), _mm512_max_epu64(c, d)));
+  };
+  // Even and odd lines of either vector.
+  __m512i all[4] = {zero, zero, zero, zero};
+  for (int64_t first = 0; first < pairs; first += block) {
+    const int64_t end = pairs - first < block ? pairs : first + block;
+    __m512i sums[4] = {zero, zero, zero, zero};
+    const auto add = [&](int v, __mmask16 mask, const int16_t* from) {
       const __m512i x = _mm512_maskz_loadu_epi32(mask, from);
       const __m512i square = _mm512_madd_epi16(x, x);  // at most 2^31: unsigned
-      even = _mm512_add_epi64(even, _mm512_and_si512(square, low_half));
-      odd = _mm512_add_epi64(odd, _mm512_srli_epi64(square, 32));
-      from += 2 * width;
+      sums[2 * v] = _mm512_add_epi64(sums[2 * v], _mm512_and_si512(square, low_half));
+      sums[2 * v + 1] = _mm512_add_epi64(sums[2 * v + 1], _mm512_srli_epi64(square, 32));
+    };
+    if (second_mask == 0) {
+      for (int64_t p = first; p < end; ++p, panel += 2 * width) add(0, first_mask, panel);
+    } else {
+      for (int64_t p = first; p < end; ++p, panel += 2 * width) {
+        add(0, first_mask, panel);
+        add(1, second_mask, panel + 2 * kLanes);
+      }
     }
-    alignas(64) uint64_t lanes[2][8];
-    _mm512_store_si512(lanes[0], even);
-    _mm512_store_si512(lanes[1], odd);
-    for (int i = 0; i < kLanes && first + i < width; ++i) sums[first + i] += lanes[i & 1][i >> 1];
+    for (int v = 0; v < 4; ++v) all[v] = _mm512_add_epi64(all[v], sums[v]);
+    *norms++ = static_cast<uint64_t>(largest(sums[0], sums[1], sums[2], sums[3]));
   }
+  *norms = static_cast<uint64_t>(largest(all[0], all[1], all[2], all[3]));
 }
 
 void split(const int16_t* panel, int64_t count, int16_t* high, int16_t* low) {
@@ -263,8 +397,8 @@ void row(const int16_t* a, int terms, const int16_t* b, int64_t stride, int64_t 
 
 }  // namespace
 
-const GemmKernels kGemmAvx512 = {kRows,   kColumns, kLanes,     tile,       widen,
-                                 squares, split,    pack_lines, pack_terms, row};
+const GemmKernels kGemmAvx512 = {kRows, kColumns, kLanes,     tile,       tile_wide, widen,
+                                 norms, split,    pack_lines, pack_terms, row};
 
 }  // namespace gvm
 

@@ -7,10 +7,9 @@ namespace {
 
 constexpr int kRows = 4, kColumns = 8;
 
-// Products as unsigned: wrapping is part of the contract.
-void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t* c, int64_t ldc,
-          int rows, int columns, bool accumulate) {
-  uint32_t sums[kRows][kColumns] = {};
+// Adds to sums over `pairs` pairs. Products as unsigned: wrapping is part of the contract.
+void add_products(int64_t pairs, const int16_t* a, const int16_t* b, int width,
+                  uint32_t (*sums)[kColumns]) {
   for (int64_t p = 0; p < pairs; ++p) {
     for (int i = 0; i < kRows; ++i) {
       const int32_t a0 = a[2 * i], a1 = a[2 * i + 1];
@@ -22,10 +21,49 @@ void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t*
     a += 2 * kRows;
     b += 2 * width;
   }
+}
+
+void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
+          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns) {
+  uint32_t sums[kRows][kColumns] = {};
+  add_products(pairs, a, b, width, sums);
   for (int i = 0; i < rows; ++i) {
     for (int j = 0; j < columns; ++j) {
-      const uint32_t old = accumulate ? static_cast<uint32_t>(c[i * ldc + j]) : 0;
+      const uint32_t old =
+          start != nullptr ? static_cast<uint32_t>(start[i * start_stride + j]) : 0;
       c[i * ldc + j] = static_cast<int32_t>(old + sums[i][j]);
+    }
+  }
+}
+
+// See WideSums::jammed.
+int32_t jam(int64_t sum, int odd) {
+  const int64_t low = (int64_t{1} << odd) - 1;
+  const int64_t q = ((sum - (sum & low)) / (low + 1)) | ((sum & low) != 0 ? 1 : 0);
+  return static_cast<int32_t>(q > INT32_MAX ? INT32_MAX : q < INT32_MIN ? INT32_MIN : q);
+}
+
+void tile_wide(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b, int width,
+               const WideSums& to, int rows, int columns) {
+  int64_t whole[kRows][kColumns] = {};
+  for (int block = 0; block < blocks; ++block) {
+    uint32_t sums[kRows][kColumns] = {};
+    add_products(counts[block], a, b, width, sums);
+    for (int i = 0; i < kRows; ++i) {
+      for (int j = 0; j < kColumns; ++j) whole[i][j] += static_cast<int32_t>(sums[i][j]);
+    }
+    a += 2 * kRows * int64_t{counts[block]};
+    b += 2 * width * int64_t{counts[block]};
+  }
+  for (int i = 0; i < rows; ++i) {
+    for (int j = 0; j < columns; ++j) {
+      const int64_t start = to.start != nullptr ? to.start[i * to.start_stride + j] : 0;
+      const int64_t sum = start + whole[i][j];
+      if (to.exact != nullptr) {
+        to.exact[i * to.stride + j] = sum;
+      } else {
+        to.jammed[i * to.stride + j] = jam(sum, to.odd);
+      }
     }
   }
 }
@@ -40,14 +78,27 @@ void widen(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, in
   }
 }
 
-void squares(const int16_t* panel, int64_t pairs, int width, uint64_t* sums) {
-  for (int64_t p = 0; p < pairs; ++p) {
-    for (int i = 0; i < width; ++i) {
-      const int64_t x = panel[2 * i], y = panel[2 * i + 1];
-      sums[i] += static_cast<uint64_t>(x * x + y * y);
+void norms(const int16_t* panel, int64_t pairs, int64_t block, int width, uint64_t* norms) {
+  uint64_t all[kColumns] = {};
+  const auto largest = [](const uint64_t* sums) {
+    uint64_t most = 0;
+    for (int i = 0; i < kColumns; ++i) most = sums[i] > most ? sums[i] : most;
+    return most;
+  };
+  for (int64_t first = 0; first < pairs; first += block) {
+    uint64_t sums[kColumns] = {};
+    const int64_t end = pairs - first < block ? pairs : first + block;
+    for (int64_t p = first; p < end; ++p) {
+      for (int i = 0; i < width; ++i) {
+        const int64_t x = panel[2 * i], y = panel[2 * i + 1];
+        sums[i] += static_cast<uint64_t>(x * x + y * y);
+      }
+      panel += 2 * width;
     }
-    panel += 2 * width;
+    for (int i = 0; i < width; ++i) all[i] += sums[i];
+    *norms++ = largest(sums);
   }
+  *norms = largest(all);
 }
 
 void split(const int16_t* panel, int64_t count, int16_t* high, int16_t* low) {
@@ -95,7 +146,7 @@ void row(const int16_t* a, int terms, const int16_t* b, int64_t stride, int64_t 
 
 }  // namespace
 
-const GemmKernels kGemmScalar = {kRows,   kColumns, kColumns / 2, tile,       widen,
-                                 squares, split,    pack_lines,   pack_terms, row};
+const GemmKernels kGemmScalar = {kRows, kColumns, kColumns / 2, tile,       tile_wide, widen,
+                                 norms, split,    pack_lines,   pack_terms, row};
 
 }  // namespace gvm

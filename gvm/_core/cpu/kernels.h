@@ -17,23 +17,42 @@ namespace gvm {
 
 enum class CpuLevel { scalar = 0, avx2 = 1, avx512 = 2 };
 
+// Where the sums S of a tile begin and go. |S| < 2^47.
+struct WideSums {
+  const int64_t* start = nullptr;  // S begins at start[i * start_stride + j]; null: at 0
+  int64_t start_stride = 0;
+  int64_t* exact = nullptr;  // takes S, unless null; may be start
+  // Takes S shifted right by `odd` <= 16 bits to an odd number where that is not exact, then
+  // clamped. Convert to 16 bits makes the same of it and odd bits less to discard, where it
+  // discards 2 more to nearest, or where odd = 0 and it discards at most 15.
+  int32_t* jammed = nullptr;
+  int odd = 0;
+  int64_t stride = 0;  // of a row of either
+};
+
 // A panel holds `width` lines (rows of A or columns of B) as pairs of consecutive terms: term k of
 // line i is panel[(k / 2 * width + i) * 2 + k % 2]. Missing lines and an odd last term are zero.
 struct GemmKernels {
   int rows, columns;  // of the register tile; a panel of A is `rows` wide
   int half_columns;   // a panel of B is `columns` wide, or this where fewer columns are left
 
-  // c[i * ldc + j] = the sum of a_i * b_j over `pairs` pairs, modulo 2^32, for i < rows and
-  // j < columns; added to c where `accumulate`. `width` is that of b's panel.
-  void (*tile)(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t* c,
-               int64_t ldc, int rows, int columns, bool accumulate);
+  // c[i * ldc + j] = start[i * start_stride + j] (null: 0) + the sum of a_i * b_j over `pairs`
+  // pairs, modulo 2^32, for i < rows and j < columns. `width` is that of b's panel. start may be c.
+  void (*tile)(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
+               int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns);
+
+  // The same without a modulus: consecutive blocks of counts[0], counts[1], ... pairs, whose sums
+  // are below 2^31 - 2^16 in size each.
+  void (*tile_wide)(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b,
+                    int width, const WideSums& to, int rows, int columns);
 
   // c[i * ldc + j] = tile[i * tile_stride + j] * 2^shift, added to c where `accumulate`.
   void (*widen)(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, int64_t rows,
                 int64_t columns, int shift, bool accumulate);
 
-  // sums[i] += the sum of squares of line i, exactly.
-  void (*squares)(const int16_t* panel, int64_t pairs, int width, uint64_t* sums);
+  // norms[b] = the largest sum of squares of a line over block b of `block` pairs; behind the last
+  // block, that over all pairs.
+  void (*norms)(const int16_t* panel, int64_t pairs, int64_t block, int width, uint64_t* norms);
 
   // x = 256 * high + low with high in [-128, 128] and low in [-128, 127], for `count` numbers.
   void (*split)(const int16_t* panel, int64_t count, int16_t* high, int16_t* low);
