@@ -1,0 +1,237 @@
+"""Every kind of transaction, damaged in every way: refused with a code, the state untouched."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from dataclasses import replace
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chain import ledger
+from chain.codec import Range, Size, encode_value, to_value
+from chain.envelope import seal
+from chain.machine import KINDS, apply_transaction
+from chain.records import Phase
+from chain.refusal import Code
+from chain.state import State, leaves
+from tests.chain_world import (
+    ALL,
+    EXECUTION,
+    FOLDS,
+    OWNER,
+    PARAMETERS,
+    RICH,
+    TRAINERS,
+    World,
+    check_invariants,
+    genesis,
+    parameters_with,
+)
+
+GAS = PARAMETERS.max_block_gas
+KIND_NAMES = sorted(KINDS)
+
+
+@cache
+def stages() -> tuple[State, ...]:
+    """A quiet chain, and one in each phase of a round."""
+    found = [World(genesis(terms=None)).state]
+    world = World()
+    candidates = {key: parameters_with(500 + i) for i, key in enumerate(TRAINERS)}
+    found.append(world.state)
+    for go in (world.to_reveal, world.to_attest, world.to_confirm, world.to_challenge):
+        world = World()
+        getattr(world, go.__name__)(candidates)
+        found.append(world.state)
+    return tuple(found)
+
+
+@cache
+def names() -> tuple[bytes, ...]:
+    """Names that mean something: accounts, jobs, parameters, folds, purses of the chain."""
+    jobs = [name for state in stages() for name, _ in state.jobs.items()]
+    known = [key.account for key in ALL] + [key.public for key in ALL[:2]]
+    return (*jobs, *known, *FOLDS, *ledger.MODULES, parameters_with(500), bytes(32))
+
+
+def of(kind: Any) -> st.SearchStrategy[Any]:
+    """Values that an annotation allows, the interesting ones among them."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        base, limit = get_args(kind)
+        if isinstance(limit, Range):
+            low, high = limit.low, limit.high
+            edges = [low, low + 1, min(low + 100, high), high - 1, high]
+            return st.sampled_from(edges) | st.integers(low, min(high, low + 2_000))
+        if isinstance(limit, Size):
+            if base is bytes and limit.low == limit.high == 32:
+                return st.sampled_from(names())
+            if base is bytes:
+                return st.binary(min_size=limit.low, max_size=min(limit.high, 80))
+            if base is str:
+                return st.text(max_size=8)
+            (inner, _) = get_args(base)
+            most = min(limit.high, 4)
+            return st.lists(of(inner), min_size=limit.low, max_size=most).map(tuple)
+    if origin is tuple:
+        return st.lists(of(get_args(kind)[0]), max_size=3).map(tuple)
+    if origin in (Union, types.UnionType):
+        (inner,) = (part for part in get_args(kind) if part is not type(None))
+        return st.none() | of(inner)
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        fields = {f.name: of(hints[f.name]) for f in dataclasses.fields(kind)}
+        return st.builds(kind, **fields)  # type: ignore[arg-type]
+    if isinstance(kind, type) and issubclass(kind, int) and kind not in (int, bool):
+        return st.sampled_from(list(kind))  # type: ignore[call-overload]
+    return {bool: st.booleans(), int: st.integers(0, 9), bytes: st.binary(max_size=40)}[kind]
+
+
+def apply(state: State, data: bytes) -> tuple[State, Any]:
+    return apply_transaction(state, EXECUTION, data, state.height + 1, GAS)
+
+
+def signed(state: State, body: list[Any]) -> bytes:
+    """A body signed by RICH, whatever is in it."""
+    return encode_value([*body, RICH.sign("transaction", state.identity, encode_value(body))])
+
+
+def body_of(state: State, action: Any, kind: str) -> list[Any]:
+    nonce = ledger.account_of(state, RICH.account).nonce
+    return [[RICH.public, nonce, 5_000], kind, to_value(action)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_whatever_it_says_it_is_done_or_costs_its_fee_and_nothing_else(
+    kind: str, data: st.DataObject
+) -> None:
+    state = data.draw(st.sampled_from(stages()))
+    sender = data.draw(st.sampled_from([RICH, OWNER, *TRAINERS]))
+    action = data.draw(of(KINDS[kind]))
+    nonce = ledger.account_of(state, sender.account).nonce
+    sent = seal(sender, state.identity, nonce, 5_000, action)
+    after, receipt = apply(state, sent)
+    paid = ledger.move(state, sender.account, ledger.FEES, 5_000)
+    spent = replace(ledger.account_of(paid, sender.account), nonce=nonce + 1)
+    paid = paid.but(accounts=paid.accounts.set(sender.account, spent))
+    if receipt.code != Code.OK:
+        assert receipt.rule
+        assert leaves(after) == leaves(paid)
+    purse = ledger.balance(after, ledger.FEES)
+    assert purse == 5_000
+    check_invariants(ledger.move(after, ledger.FEES, ledger.DUST, purse))
+    # Once more, and on another chain.
+    again, second = apply(after, sent)
+    assert (second.code, second.rule) == (Code.NONCE, "D12")
+    assert leaves(again) == leaves(after)
+    stray, third = apply(state, seal(sender, "another/chain", nonce, 5_000, action))
+    assert (third.code, third.rule) == (Code.BAD_SIGNATURE, "D11")
+    assert leaves(stray) == leaves(state)
+
+
+def wrong(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of the codec that an annotation does not allow."""
+    origin = get_origin(kind)
+    junk: list[Any] = [None, True, -1, 1 << 63, "text", [], {}, b"", b"x" * 33, [[[]]]]
+    if origin is Annotated:
+        base, limit = get_args(kind)
+        if isinstance(limit, Range):
+            junk = [None, True, limit.low - 1, limit.high + 1, "1", b"\1", [1]]
+        elif base is bytes:
+            junk = [None, 7, "text", [b""], bytes(limit.high + 1)]
+            junk += [bytes(limit.low - 1)] if limit.low else []
+        else:
+            junk = [None, 7, b"", {}, "x"]
+    elif dataclasses.is_dataclass(kind) or origin is tuple:
+        junk = [None, 7, b"", {}, "x"]
+    else:
+        junk = [item for item in junk if type(item) is not kind]
+    return st.sampled_from(junk)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_a_field_out_of_its_type_is_malformed(kind: str, data: st.DataObject) -> None:
+    state = data.draw(st.sampled_from(stages()))
+    record = KINDS[kind]
+    body = body_of(state, data.draw(of(record)), kind)
+    hints = get_type_hints(record, include_extras=True)
+    fields = [field.name for field in dataclasses.fields(record)]
+    how = data.draw(st.sampled_from(["more", "map", "name", *(["less", "type"] if fields else [])]))
+    if how == "more":
+        body[2].append(data.draw(st.sampled_from([0, None, b"", []])))
+    elif how == "less":
+        del body[2][data.draw(st.integers(0, len(fields) - 1))]
+    elif how == "map":
+        body[2] = {str(i): item for i, item in enumerate(body[2])}
+    elif how == "name":
+        body[1] = data.draw(st.sampled_from([kind.upper(), kind + " ", "", 7, None]))
+    else:
+        at = data.draw(st.integers(0, len(fields) - 1))
+        body[2][at] = data.draw(wrong(hints[fields[at]]))
+    after, receipt = apply(state, signed(state, body))
+    assert (receipt.code, receipt.rule) == (Code.MALFORMED, "D10")
+    assert leaves(after) == leaves(state)
+
+
+def long_head(data: bytes) -> bytes:
+    """The outer array with its length in a byte more than it needs."""
+    return bytes([0x98, data[0] & 31]) + data[1:]
+
+
+def unsorted_map(data: bytes) -> bytes:
+    """A map with its keys in the wrong order where the header was."""
+    return data[:1] + b"\xa2\x61b\x01\x61a\x01" + data[1:]
+
+
+DAMAGE = {
+    "cut": lambda data: data[:-1],
+    "longer": lambda data: data + b"\0",
+    "long head": long_head,
+    "without end": lambda data: b"\x9f" + data[1:] + b"\xff",
+    "tagged": lambda data: b"\xc1" + data,
+    "unsorted": unsorted_map,
+    "oversized": lambda data: data + bytes(PARAMETERS.max_transaction_bytes),
+    "unsigned": lambda data: data[:-64] + bytes(64),
+    "another's": lambda data: data.replace(RICH.public, OWNER.public),
+}
+EXPECTED = {
+    "oversized": (Code.OVERSIZED, "D10"),
+    "unsigned": (Code.BAD_SIGNATURE, "D11"),
+    "another's": (Code.BAD_SIGNATURE, "D11"),
+}
+
+
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_bytes_that_are_not_canonical_or_not_signed_change_nothing(
+    kind: str, data: st.DataObject
+) -> None:
+    state = data.draw(st.sampled_from(stages()))
+    action = data.draw(of(KINDS[kind]))
+    nonce = ledger.account_of(state, RICH.account).nonce
+    whole = seal(RICH, state.identity, nonce, 5_000, action)
+    for name, damage in DAMAGE.items():
+        if name == "another's" and whole.count(RICH.public) > 1:
+            continue
+        after, receipt = apply(state, damage(whole))
+        expected = EXPECTED.get(name, (Code.MALFORMED, "D10"))
+        if name == "another's" and ledger.account_of(state, OWNER.account).nonce != nonce:
+            expected = (Code.NONCE, "D12")
+        assert (receipt.code, receipt.rule) == expected, name
+        assert leaves(after) == leaves(state)
+
+
+def test_the_stages_hold_every_phase_that_waits_for_more_than_one_message() -> None:
+    phases = {found.phase for state in stages() for found in state.rounds.values()}
+    wanted = {Phase.COMMIT, Phase.REVEAL, Phase.ATTEST_COMMIT, Phase.CONFIRM, Phase.CHALLENGE}
+    assert wanted <= phases
