@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gvm.loss import Loss
     from gvm.model import Model
     from gvm.optimizers import SGD, Adam, AdamW, RMSprop
+    from gvm.searching import search
 
 __all__ = [
     "SGD",
@@ -33,6 +34,7 @@ __all__ = [
     "load",
     "metrics",
     "schedules",
+    "search",
     "templates",
 ]
 
@@ -52,6 +54,7 @@ _HOME = {
     "from_onnx": "api",
     "from_tensorflow": "api",
     "load": "api",
+    "search": "searching",
 }
 
 
