@@ -210,6 +210,8 @@ class BatchNormalize(Operator):
         yield Invalid("epsilon", many, epsilon, "unproved_bound", "135")
         kind = {"kind": VARIANCE, "dtype": 2, "fraction_bits": 17}
         yield Invalid("variance", (i32(17, 4), *totals), kind, "bad_shape", "4")
+        yield Invalid("kept_type", (i16(17, 3), *totals), kind, "bad_attribute", "dtype")
+        yield Invalid("kept_format", (i32(16, 3), *totals), kind, "bad_attribute", "16")
         use: dict[str, AttributeValue] = {"kind": USE}
         yield Invalid("use", (x, *parts, totals[0], parts[0]), use, "bad_type", "i64")
 

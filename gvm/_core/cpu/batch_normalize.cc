@@ -32,9 +32,10 @@ void in_training(const Call& call, Lines* lines) {
   const int64_t* sums = call.in[1].as<int64_t>();
   const int64_t* squares = call.in[2].as<int64_t>();
   const int64_t count = *call.in[3].as<int64_t>();
+  const ChannelRule rule = channel_rule(*call.attributes);
   for (int64_t c = 0; c < call.in[1].elements; ++c) {
     const ChannelTotals of =
-        channel_totals(*call.attributes, sums[c], squares[c], count, call.in[1].type.fraction_bits);
+        channel_totals(rule, sums[c], squares[c], count, call.in[1].type.fraction_bits);
     set_line(
         call, c, affine_at(call, 4, c), of.count, of.root.shift, of.root.root, lines,
         [&](int64_t slope) { return nearest_ratio(mul(slope, of.sum), from_int64(of.count)); });
@@ -46,7 +47,7 @@ void in_use(const Call& call, Lines* lines) {
   const int fx = call.in[0].type.fraction_bits, apart = mean.type.fraction_bits - fx;
   const int places = 30 + (variance.type.fraction_bits & 1);
   const int h = (variance.type.fraction_bits + places) / 2;
-  const UInt128 epsilon = channel_epsilon(*call.attributes, 1, 2 * h);
+  const UInt128 epsilon = channel_epsilon(channel_rule(*call.attributes), 1, 2 * h);
   for (int64_t c = 0; c < mean.elements; ++c) {
     const int64_t v = std::max<int64_t>(0, integer_at(variance, c)), m = integer_at(mean, c);
     const ChannelRoot of = channel_root(add(shl(from_int64(v), places), to_signed(epsilon)));
@@ -66,17 +67,17 @@ void in_use(const Call& call, Lines* lines) {
 // A step of a running mean or variance, one quotient for each channel.
 void running(const Call& call, bool variance) {
   const Tensor &held = call.in[0], &sums = call.in[1];
-  const Attributes& a = *call.attributes;
+  const ChannelRule rule = channel_rule(*call.attributes);
   const int64_t* squares = call.in[2].as<int64_t>();
   const int64_t count = *call.in[3].as<int64_t>(), keep = call.attr(kKeep);
   const int64_t rest = (int64_t{1} << kKeepBits) - keep;
   const int up = held.type.fraction_bits - (variance ? 2 : 1) * sums.type.fraction_bits;
   const Rounding rounding = static_cast<Rounding>(call.attr(kBatchRounding));
-  const int bits = 8 * static_cast<int>(dtype_bytes(held.type.dtype));
+  const int bits = dtype_bits(call.out[0].type.dtype);
   int64_t clamps = 0;
   for (int64_t c = 0; c < held.elements; ++c) {
     const ChannelTotals of =
-        channel_totals(a, sums.as<int64_t>()[c], squares[c], count, sums.type.fraction_bits);
+        channel_totals(rule, sums.as<int64_t>()[c], squares[c], count, sums.type.fraction_bits);
     Int128 divisor = from_int64(of.count);
     if (variance) {
       const int64_t other = of.count - (call.attr(kUnbiased) != 0 ? 1 : 0);
@@ -89,7 +90,7 @@ void running(const Call& call, bool variance) {
         random_for_quotient(call.seed, call.site, call.step, rounding, static_cast<uint64_t>(c));
     const int64_t q =
         quotient(sum, shl(divisor, kKeepBits + std::max(0, -up)), rounding, r, bits, &clamps);
-    if (held.type.dtype == DType::i16) {
+    if (bits == 16) {
       call.out[0].as<int16_t>()[c] = static_cast<int16_t>(q);
     } else {
       call.out[0].as<int32_t>()[c] = static_cast<int32_t>(q);

@@ -29,6 +29,15 @@ bool infer_rows(Check& check, int from, int to) {
 // Both sides of the quotients of kinds 2 and 3.
 bool infer_running(Check& check, bool variance) {
   const Type &running = check.in[0], &s = check.in[1];
+  if (check.attr(kBatchDtype) != static_cast<int64_t>(running.dtype)) {
+    return check.fail(Status::bad_attribute, "dtype must be that of input 0, %s, received %lld",
+                      dtype_name(running.dtype), static_cast<long long>(check.attr(kBatchDtype)));
+  }
+  if (check.attr(kBatchFractionBits) != running.fraction_bits) {
+    return check.fail(
+        Status::bad_attribute, "fraction_bits must be those of input 0, %d, received %lld",
+        running.fraction_bits, static_cast<long long>(check.attr(kBatchFractionBits)));
+  }
   const int up = running.fraction_bits - (variance ? 2 : 1) * s.fraction_bits;
   const int n = count_bits(check, 3), divisor = (variance ? 2 * n : n) + kKeepBits;
   const int added = variance ? n + bit_length(check.in[2].bound) : total_bits(check, 1, 3);
