@@ -16,9 +16,9 @@ STAMPS := $(VENV)/stamps
 export PATH := $(BIN):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-CORE_SOURCES := $(shell find gvm/_core -name '*.cc' -o -name '*.h' -o -name '*.inc')
+CORE_SOURCES := $(shell find gvm/_core -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name '*.cu')
 CXX_FILES := $(shell find gvm/_core tests/core examples benchmarks \
-  \( -name '*.cc' -o -name '*.h' -o -name '*.c' \) 2>/dev/null)
+  \( -name '*.cc' -o -name '*.h' -o -name '*.c' -o -name '*.cu' \) 2>/dev/null)
 TYPED := $(wildcard gvm chain benchmarks)
 
 .PHONY: help
@@ -72,6 +72,21 @@ lint: setup ## Check style and types
 .PHONY: test
 test: core lint ## Run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Every kernel of the CUDA backend as C++ on this processor: no GPU is needed, nor nvcc.
+DEVICE_TESTS := $(patsubst %,tests/test_%.py,operators extremes optimizers plan program_identity \
+  session_step theorem updates)
+.PHONY: simulated
+simulated: setup ## Run the tests of operators and programs on the simulated CUDA device
+	cmake --preset simulated -DPython_EXECUTABLE=$(BIN)/python \
+	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	cmake --build --preset simulated
+	GVM_TEST_EXTENSION="$$(ls $(CURDIR)/build/simulated/_gvm.*.so)" GVM_TEST_LEVELS=devices \
+	  $(BIN)/python -m pytest $(PYTEST_ARGS) $(DEVICE_TESTS)
+
+.PHONY: cuda
+cuda: setup ## Compile the CUDA backend into build/cuda (nvcc from PyPI where there is none)
+	scripts/cuda.sh
 
 .PHONY: sanitize
 sanitize: setup ## Run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -43,6 +43,3 @@ gvm_isa(avx2 GVM_TARGET_X86_64 -mavx2 -mbmi -mbmi2 -mlzcnt -mpopcnt)
 gvm_isa(avx512 GVM_TARGET_X86_64
   -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mbmi -mbmi2 -mlzcnt -mpopcnt
   ${gvm_gcc_quirks})
-
-# Backends besides the CPU: GVM_WITH_<NAME> (0 or 1) tells backends.cc which are there.
-list(APPEND gvm_isa_definitions GVM_WITH_CUDA=0)

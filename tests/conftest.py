@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +44,23 @@ def pytest_report_header() -> list[str]:
     except (ImportError, AttributeError) as error:
         backends = f"not loaded ({error})"
     return [", ".join(lines), f"backends: {backends}"]
+
+
+def pytest_configure() -> None:
+    """GVM_TEST_EXTENSION names another build of the extension to test, and GVM_TEST_LEVELS=devices
+    leaves its CPU levels out."""
+    extension = os.environ.get("GVM_TEST_EXTENSION")
+    if extension is not None:
+        spec = importlib.util.spec_from_file_location("gvm._core._gvm", extension)
+        assert spec is not None and spec.loader is not None
+        sys.modules["gvm._core._gvm"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["gvm._core._gvm"])
+    if os.environ.get("GVM_TEST_LEVELS") == "devices":
+        from gvm import _core
+
+        devices = tuple(level for level in _core.levels() if level >= _core.DEVICE_LEVEL)
+        assert devices, "this build has no device"
+        _core.levels = lambda: devices
 
 
 @pytest.fixture(scope="session")

@@ -192,13 +192,14 @@ def test_feature_macros_are_numbers() -> None:
 
 
 def test_core_throws_nothing() -> None:
-    # The extension's own translation of statuses to Python exceptions is the one place.
+    # Nothing but the extension's own translation of statuses, and what guarded() makes a status of.
     found = [
         f"{_name(path)}:{number}"
         for path in _core_sources()
         if path.name not in ("bindings.cc", "bindings.h")
         for number, line in enumerate(_code(path.read_text()).splitlines(), 1)
         if re.search(r"\bthrow\b|\bassert\s*\(|\babort\s*\(", line)
+        and "throw DeviceFailure" not in line
     ]
     assert not found
 

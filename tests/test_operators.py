@@ -217,7 +217,7 @@ def test_core_is_the_reference(operator: type[Operator], case: Case, kind: str) 
         for level in LEVELS:
             for threads in (1, 2):
                 outputs, clamped = suite.core(operator, case, attributes, inputs, level, threads)
-                where = f"{_core.CPU_LEVELS[level]}, {threads} threads, {attributes}"
+                where = f"{_core.level_name(level)}, {threads} threads, {attributes}"
                 for output, value in zip(outputs, wanted, strict=True):
                     np.testing.assert_array_equal(output, value, where)
                 assert clamped == clamps, where
@@ -314,7 +314,7 @@ def test_vectors_are_listed() -> None:
     assert not missing, "python -m tests.vectors.operators writes them"
 
 
-@pytest.mark.parametrize("level", LEVELS, ids=[_core.CPU_LEVELS[v] for v in LEVELS])
+@pytest.mark.parametrize("level", LEVELS, ids=[_core.level_name(v) for v in LEVELS])
 @pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS.keys())
 def test_vectors_hold(operator: type[Operator], level: int) -> None:
     for line in (vectors.FOLDER / f"{operator.name}.txt").read_text().splitlines()[1:]:

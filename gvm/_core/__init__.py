@@ -48,6 +48,13 @@ def levels() -> tuple[int, ...]:
     return cpu_levels() + tuple(DEVICE_LEVEL + index for index in range(device_count()[0]))
 
 
+def level_name(level: int) -> str:
+    """scalar, avx2, avx512, cuda, cuda:1 ..."""
+    if level < DEVICE_LEVEL:
+        return CPU_LEVELS[level]
+    return "cuda" if level == DEVICE_LEVEL else f"cuda:{level - DEVICE_LEVEL}"
+
+
 __all__ = [
     "ABI_VERSION",
     "CPU_LEVELS",
@@ -64,6 +71,7 @@ __all__ = [
     "cpu_levels",
     "device_count",
     "infer",
+    "level_name",
     "levels",
     "parse_file",
     "random_words",

@@ -42,6 +42,9 @@ int guarded(gvm_error* out, F f) {
     error.status = Status::out_of_memory;
     // The message fits the string's own storage: no allocation in a machine that has none left.
     error.message.assign("out of memory", 13);
+  } catch (const DeviceFailure& failure) {
+    error = Error();
+    error.fail(failure.status, "%s", failure.text);
   } catch (const std::system_error&) {
     error = Error();
     error.fail(Status::internal, "no more threads can be started");

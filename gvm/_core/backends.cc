@@ -2,10 +2,12 @@
 #include "device.h"
 
 #if GVM_WITH_CUDA
-#include "cuda/device.h"
+#include "cuda/backend.h"
 #endif
 
 namespace gvm {
+
+void fail_device(Status status, const char* text) { throw DeviceFailure{status, text}; }
 
 #if GVM_WITH_CUDA
 

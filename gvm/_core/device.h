@@ -12,6 +12,14 @@ namespace gvm {
 struct Call;
 struct Kernel;
 
+// A device that does not do its work: thrown by fail_device alone, turned into a status by
+// guarded() of the C ABI. `text` has static storage.
+struct DeviceFailure {
+  Status status;
+  const char* text;
+};
+[[noreturn]] void fail_device(Status status, const char* text);
+
 // Its addresses are for its kernels alone. Kernels run in the order of their calls and return at
 // once: what they meet is known after finish(). Not for concurrent use.
 class Device {
@@ -21,7 +29,7 @@ class Device {
   virtual const Kernel& kernel(const OpInfo& op) const = 0;
   virtual PlanTraits plan_traits() const = 0;
 
-  // Zeroed memory, aligned to kAlignment; throws std::bad_alloc.
+  // Zeroed memory, aligned to kAlignment. This and the copies end in fail_device() where they fail.
   virtual void* allocate(uint64_t bytes) = 0;
   virtual void release(void* data) noexcept = 0;
   virtual void upload(void* to, const void* from, uint64_t bytes) = 0;

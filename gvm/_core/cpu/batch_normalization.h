@@ -24,7 +24,7 @@ struct ChannelRoot {
   uint32_t root;
 };
 
-inline ChannelRoot channel_root(Int128 whole) {
+constexpr ChannelRoot channel_root(Int128 whole) {
   const int t = (2 * kChannelRootBits - bit_length(to_unsigned(whole))) >> 1;
   const Int128 scaled = t >= 0 ? shl(whole, 2 * t) : shr(whole, -2 * t);
   return {t, static_cast<uint32_t>(isqrt64_by_division(scaled.lo))};
@@ -37,20 +37,16 @@ struct ChannelTotals {
   ChannelRoot root;
 };
 
-inline int64_t number_of(const Attributes& attributes, int64_t count) {
-  return std::max<int64_t>(1, count) * attributes.get(kPositions);
-}
+constexpr int64_t within(int64_t v, int64_t limit) { return std::min(std::max(v, -limit), limit); }
 
-inline int64_t within(int64_t v, int64_t limit) { return std::min(std::max(v, -limit), limit); }
-
-inline ChannelTotals channel_totals(const Attributes& attributes, int64_t sum, int64_t squares,
-                                    int64_t count, int fraction_bits) {
-  ChannelTotals c;
-  c.count = number_of(attributes, count);
+constexpr ChannelTotals channel_totals(const ChannelRule& rule, int64_t sum, int64_t squares,
+                                       int64_t count, int fraction_bits) {
+  ChannelTotals c = {};
+  c.count = std::max<int64_t>(1, count) * rule.positions;
   c.sum = within(sum, c.count << kXBits);
   c.spread = sub(mul(squares, c.count), mul(c.sum, c.sum));
   if (is_negative(c.spread)) c.spread = {0, 0};
-  const UInt128 epsilon = channel_epsilon(attributes, c.count, 2 * fraction_bits);
+  const UInt128 epsilon = channel_epsilon(rule, c.count, 2 * fraction_bits);
   c.whole = add(c.spread, to_signed(epsilon));
   c.root = channel_root(c.whole);
   return c;
@@ -62,7 +58,7 @@ inline int64_t integer_at(const Tensor& t, int64_t i) {
 }
 
 // N / D to nearest, D > 0, held to 64 bits.
-inline int64_t nearest_ratio(Int128 N, Int128 D) {
+constexpr int64_t nearest_ratio(Int128 N, Int128 D) {
   int64_t clamps = 0;
   return quotient_nearest(N, D, 64, &clamps);
 }
@@ -74,7 +70,7 @@ struct Slope {
 
 // factor * 2^places / root to nearest at e more fraction bits, and e: at most `most`, and such that
 // it stays below 2^(31 - wider).
-inline Slope slope_of(Int128 factor, int places, uint32_t root, int most, int wider) {
+constexpr Slope slope_of(Int128 factor, int places, uint32_t root, int most, int wider) {
   const UInt128 magnitude = to_unsigned(is_negative(factor) ? neg(factor) : factor);
   const int size = bit_length(magnitude) + places - (kChannelRootBits - 1);
   const int e = std::min(most, std::max(0, kSlopeBits - size - wider));
@@ -87,17 +83,17 @@ inline Slope slope_of(Int128 factor, int places, uint32_t root, int most, int wi
 }
 
 // value * 2^places to nearest for |value| <= 2^31, held to twice an intercept's limit.
-inline int64_t at_places(int64_t value, int places) {
+constexpr int64_t at_places(int64_t value, int places) {
   int64_t clamps = 0;
   if (places < 0) return round_nearest(value, -places);
   return within(shift_left_saturating(value, -places, 64, &clamps), 2 * kMostIntercept);
 }
 
-inline int64_t with_half(int64_t intercept, int shift) {
+constexpr int64_t with_half(int64_t intercept, int shift) {
   return within(intercept, kMostIntercept) + ((int64_t{1} << shift) >> 1);
 }
 
-inline int most_shift(DType to) { return to == DType::i16 ? 29 : 13; }
+constexpr int most_shift(DType to) { return to == DType::i16 ? 29 : 13; }
 
 // The lines of all channels, repeated so that any kLineBlock elements of a row from some channel on
 // find theirs side by side.

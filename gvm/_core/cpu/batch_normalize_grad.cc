@@ -15,7 +15,7 @@ struct ChannelDelta {
 
 ChannelDelta channel_delta(const Call& call, int64_t c) {
   ChannelDelta d;
-  d.of = channel_totals(*call.attributes, call.in[kSum].as<int64_t>()[c],
+  d.of = channel_totals(channel_rule(*call.attributes), call.in[kSum].as<int64_t>()[c],
                         call.in[kSquares].as<int64_t>()[c], *call.in[kCount].as<int64_t>(),
                         call.in[kSum].type.fraction_bits);
   d.delta = within(call.in[kDeltaSum].as<int64_t>()[c], d.of.count << kXBits);

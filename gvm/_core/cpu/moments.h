@@ -57,7 +57,7 @@ inline ConvertSite state_site(const Call& call, Rounding rounding, uint32_t site
 
 // floor of sqrt(beta * root^2 + (2^20 - beta) * mean^2), at 18 more fraction bits than the root, to
 // 32 significant bits.
-inline int64_t root_of_squares(int64_t root, int64_t mean, int64_t beta) {
+constexpr int64_t root_of_squares(int64_t root, int64_t mean, int64_t beta) {
   const Int128 kept = mul(mul(root, root), beta << (2 * kFiner));
   const Int128 square = add(kept, mul(mul(mean, mean), kBetaOne - beta));
   const int length = bit_length(to_unsigned(square));
@@ -76,8 +76,8 @@ void next_root(const Call& call, const M* root, const int64_t* mean, int64_t bet
 }
 
 // w - numerator / divisor, rounded once; |numerator| and |w * divisor| below 2^125.
-inline int64_t minus_quotient(int64_t w, Int128 numerator, Int128 divisor, Rounding rounding,
-                              uint32_t r, int bits, int64_t* clamps) {
+constexpr int64_t minus_quotient(int64_t w, Int128 numerator, Int128 divisor, Rounding rounding,
+                                 uint32_t r, int bits, int64_t* clamps) {
   if (fits_int64(numerator) && fits_int64(divisor)) {
     const int64_t N = static_cast<int64_t>(numerator.lo), D = static_cast<int64_t>(divisor.lo);
     if (N > -(int64_t{1} << 62) && N < (int64_t{1} << 62)) {

@@ -4,14 +4,6 @@ namespace gvm {
 
 namespace {
 
-// N / D to the nearest integer, half to even, D > 0; not clamped.
-Int128 nearest_ratio(Int128 N, Int128 D) {
-  const FloorDivision division = divide_floor(N, D);
-  const int order = compare(shl(division.remainder, 1), to_unsigned(D));
-  const bool up = order > 0 || (order == 0 && (division.quotient.lo & 1) != 0);
-  return add(division.quotient, from_int64(up ? 1 : 0));
-}
-
 template <typename T, typename H, typename Out>
 void gradient(const Call& call) {
   const Tensor &x = call.in[0], &delta = call.in[1], &out = call.out[0];
@@ -29,7 +21,7 @@ void gradient(const Call& call) {
     const int64_t sum_h = sum_of(h, n), total = centred ? sum_h : 0;
     // P = n * sum h x - s * sum h.
     const Int128 product = sub(mul(sum_of_products(row, h, n), n), mul(g.sum, sum_h));
-    const Int128 ratio = nearest_ratio(shl(product, shifts.ratio), g.spread);
+    const Int128 ratio = rounded_ratio(shl(product, shifts.ratio), g.spread);
     const RootQuotient q(g, shifts.formats + g.shift - shifts.ratio);
     const bool fits = fits_int64(ratio) && shifts.ratio <= 62 && bits + q.up <= 62;
     const uint64_t low = ratio.lo;

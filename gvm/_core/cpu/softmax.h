@@ -11,7 +11,7 @@
 namespace gvm {
 
 // E(d) in Q30. Where d >= 22 * 2^F, which includes d >= 2^24, it is 0.
-inline int32_t exponential(const Exponentials& tables, int64_t d, int64_t limit) {
+constexpr int32_t exponential(const Exponentials& tables, int64_t d, int64_t limit) {
   if (d >= limit) return 0;
   int64_t e = tables.factor[2][d >> 16];
   e = (e * tables.factor[1][(d >> 8) & 255] + (1 << 29)) >> 30;
@@ -19,7 +19,7 @@ inline int32_t exponential(const Exponentials& tables, int64_t d, int64_t limit)
   return static_cast<int32_t>(e);
 }
 
-inline int64_t exponential_limit(int fraction_bits) {
+constexpr int64_t exponential_limit(int fraction_bits) {
   return std::min(int64_t{22} << fraction_bits, int64_t{1} << 24);
 }
 
@@ -36,7 +36,7 @@ int64_t exponentials(const Exponentials& tables, int64_t limit, const T* x, int6
 }
 
 // ln(sum * 2^-30) at 24 fraction bits, sum in [2^30, 2^62]: 32 binary digits by squaring.
-inline int64_t logarithm(int64_t sum) {
+constexpr int64_t logarithm(int64_t sum) {
   const int exponent = bit_length(static_cast<uint64_t>(sum)) - 1;
   uint64_t x = static_cast<uint64_t>(sum);
   x = exponent <= 31 ? x << (31 - exponent) : x >> (exponent - 31);  // in [2^31, 2^32)

@@ -23,13 +23,24 @@ enum { kGradDtype = 4, kGradFractionBits, kGradRounding };
 enum { kInTraining, kInUse, kRunningMean, kRunningVariance };
 enum { kOfX, kOfScale };
 
+// Attributes that a channel's totals are read by.
+struct ChannelRule {
+  int64_t positions, epsilon;
+  int epsilon_exponent;
+};
+
+inline ChannelRule channel_rule(const Attributes& attributes) {
+  return {attributes.get(kPositions), attributes.get(kChannelEpsilonMultiplier),
+          static_cast<int>(attributes.get(kChannelEpsilonExponent))};
+}
+
 // floor(m * N^2 * 2^(2F - k)), at least 1; N^2 below 2^88, the loader has proved the rest.
-inline UInt128 channel_epsilon(const Attributes& attributes, int64_t n, int squared_bits) {
+constexpr UInt128 channel_epsilon(const ChannelRule& rule, int64_t n, int squared_bits) {
   const UInt128 square = mul_unsigned(static_cast<uint64_t>(n), static_cast<uint64_t>(n));
-  const uint64_t m = static_cast<uint64_t>(attributes.get(kChannelEpsilonMultiplier));
+  const uint64_t m = static_cast<uint64_t>(rule.epsilon);
   UInt128 scaled = mul_unsigned(square.lo, m);
   scaled.hi += square.hi * m;
-  const int shift = squared_bits - static_cast<int>(attributes.get(kChannelEpsilonExponent));
+  const int shift = squared_bits - rule.epsilon_exponent;
   const UInt128 v = shift >= 0 ? shl(scaled, shift) : shr(scaled, -shift);
   return v.lo == 0 && v.hi == 0 ? UInt128{1, 0} : v;
 }

@@ -59,6 +59,14 @@ inline int gradient_bits(int64_t n, uint64_t x_bound, uint64_t h_bound, int rati
   return std::max(of_h, group_bits(n) + bit_length(x_bound)) + 1;
 }
 
+// N / D to the nearest integer, half to even, D > 0; not clamped.
+constexpr Int128 rounded_ratio(Int128 N, Int128 D) {
+  const FloorDivision division = divide_floor(N, D);
+  const int order = compare(shl(division.remainder, 1), to_unsigned(D));
+  const bool up = order > 0 || (order == 0 && (division.quotient.lo & 1) != 0);
+  return add(division.quotient, from_int64(up ? 1 : 0));
+}
+
 // Groups of at most 2^24 elements without the batch, an epsilon below 2^124. Then D is below 2^125.
 inline bool require_groups(Check& check, int64_t* n) {
   const Type& x = check.in[0];

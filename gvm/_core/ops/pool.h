@@ -63,7 +63,7 @@ inline int64_t greatest_common_divisor(int64_t a, int64_t b) {
 }
 
 // What a window at position o counts along an axis.
-inline int64_t axis_count(const WindowAxis& a, int64_t o, bool include_pad) {
+constexpr int64_t axis_count(const WindowAxis& a, int64_t o, bool include_pad) {
   return include_pad ? a.window : a.last(o) - a.first(o);
 }
 

@@ -19,27 +19,29 @@ struct WindowAxis {
   int64_t dilation = 1;
 
   // Input elements from the first to the last element of a window.
-  int64_t extent() const { return (window - 1) * dilation + 1; }
+  constexpr int64_t extent() const { return (window - 1) * dilation + 1; }
   // Number of positions; 0 when the window does not fit even once.
-  int64_t out() const {
+  constexpr int64_t out() const {
     const int64_t room = in + before + after - extent();
     return room < 0 ? 0 : room / stride + 1;
   }
   // Where element 0 of the window at position o reads; outside [0, in) is padding.
-  int64_t start(int64_t o) const { return o * stride - before; }
+  constexpr int64_t start(int64_t o) const { return o * stride - before; }
   // The elements k of position o that read the input, not padding, are [first(o), last(o)); none
   // when first(o) >= last(o).
-  int64_t first(int64_t o) const { return above(-start(o), dilation, window); }
-  int64_t last(int64_t o) const { return above(in - start(o), dilation, window); }
+  constexpr int64_t first(int64_t o) const { return above(-start(o), dilation, window); }
+  constexpr int64_t last(int64_t o) const { return above(in - start(o), dilation, window); }
   // The positions o at which element k reads the input are [first_position(k), last_position(k)).
-  int64_t first_position(int64_t k) const { return above(before - k * dilation, stride, out()); }
-  int64_t last_position(int64_t k) const {
+  constexpr int64_t first_position(int64_t k) const {
+    return above(before - k * dilation, stride, out());
+  }
+  constexpr int64_t last_position(int64_t k) const {
     return above(in + before - k * dilation, stride, out());
   }
 
  private:
   // ceil(distance / step) held within [0, limit].
-  static int64_t above(int64_t distance, int64_t step, int64_t limit) {
+  static constexpr int64_t above(int64_t distance, int64_t step, int64_t limit) {
     if (distance <= 0) return 0;
     const int64_t n = (distance - 1) / step + 1;
     return n < limit ? n : limit;
@@ -49,8 +51,8 @@ struct WindowAxis {
 struct Window2d {
   WindowAxis h, w;
 
-  int64_t elements() const { return h.window * w.window; }
-  int64_t positions() const { return h.out() * w.out(); }
+  constexpr int64_t elements() const { return h.window * w.window; }
+  constexpr int64_t positions() const { return h.out() * w.out(); }
 };
 
 // From the attribute lists strides (h, w), padding (top, bottom, left, right), dilation (h, w).
