@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_import_tensorflow import check, inputs_of, names, operators, randomise, sequential
 
 import gvm
 from benchmarks import zoo_sequence
@@ -16,6 +15,7 @@ from gvm.errors import ImportModelError
 from gvm.graph import evaluate_real
 from gvm.importers import UnsupportedModel
 from gvm.importers.tensorflow import load_tensorflow
+from tests.tensorflow_models import check, inputs_of, names, operators, randomise, sequential
 
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
