@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+from gvm import batch_training
 from gvm.errors import ImportModelError
 from gvm.functions import BY_NAME
 from gvm.graph import Builder, Graph, Node, Value
@@ -35,6 +36,7 @@ def with_loss(graph: Graph, loss: str) -> Graph:
         raise ImportModelError(
             f"a loss needs a model with one output, received {len(graph.outputs['predict'])}"
         )
+    graph = batch_training.with_batch_statistics(graph)
     g = Builder(graph)
     (output,) = graph.outputs["predict"]
     g.stage = "loss"
@@ -65,13 +67,13 @@ def with_loss(graph: Graph, loss: str) -> Graph:
         g.stage = "backward"
         seed = g.mean_squared_error_grad(read, labels)
     g.stage = "loss"
-    sums = (g.reduce_sum(each, axes=(0,), keepdims=0), g.example_count(), *hits)
+    sums = (g.reduce_sum(each, axes=(0,), keepdims=0), batch_training.example_count(g), *hits)
     g.stage = "backward"
     gradients = differentiate(g, graph, {read: seed})
     g.parameters = [replace(p, trainable=p.value in gradients) for p in g.parameters]
     if not gradients:
         return g.graph(loss=sums)
-    totals = [g.total(v) for v in (*sums, *gradients.values())]
+    totals = [g.total(v) if g.types[v].partial else v for v in (*sums, *gradients.values())]
     return g.graph(loss=sums, grad=totals)
 
 
@@ -100,17 +102,19 @@ def differentiate(g: Builder, forward: Graph, seeds: dict[Value, Value]) -> dict
             continue
         delta = _sum(g, deltas.pop(output))
         operator = OPERATORS[node.op]
-        if operator.gradient is Operator.gradient:
+        over_batch = node.op == batch_training.NAME
+        if operator.gradient is Operator.gradient and not over_batch:
             raise ImportModelError(f"{node.op}: has no gradient, but training needs it")
         if g.types[delta].partial and node.op not in OF_PARTIALS:
             raise ImportModelError(_not_a_sum(forward, node))
         if operator.result in ("exact", "rounds") and output not in seeds:
             delta = g.convert_grad(_limits(output, consumers), delta)
-        for value, gradient in zip(
-            node.inputs,
-            operator.gradient(g, node.inputs, output, node.attributes, delta),
-            strict=True,
-        ):
+        made = (
+            batch_training.gradients(g, node, delta)
+            if over_batch
+            else operator.gradient(g, node.inputs, output, node.attributes, delta)
+        )
+        for value, gradient in zip(node.inputs, made, strict=True):
             if gradient is not None and value in varies:
                 deltas.setdefault(value, []).append(gradient)
     return {

@@ -377,6 +377,8 @@ class Chooser:
         """The largest weight; where it trains, at least what weights between so many units grow to
         for inputs of the magnitude seen."""
         shape, most = self.graph.types[v].shape, self._range(v)
+        if any(n.op == "batch_normalize" for n in self._consumers.get(v, [])):
+            return max(most, 1.0)
         if not self.is_trained(v) or len(shape) < 2:
             return most
         others = [

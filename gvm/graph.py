@@ -64,6 +64,9 @@ class Graph:
     parameters: tuple[Parameter, ...]
     outputs: Mapping[str, tuple[Value, ...]]
     names: Mapping[Value, str] = field(default_factory=dict)
+    running: Mapping[Value, Node] = field(default_factory=dict)
+    """By its value, what a batch normalisation in training is in use: a node of running
+    statistics."""
 
     def producer(self) -> dict[Value, Node]:
         """The node of each value that a node produces."""
@@ -124,12 +127,21 @@ class Builder:
         self.parameters: list[Parameter] = list(base.parameters) if base else []
         self.names: dict[Value, str] = dict(base.names) if base else {}
         self.outputs: dict[str, tuple[Value, ...]] = dict(base.outputs) if base else {}
+        self.running: dict[Value, Node] = dict(base.running) if base else {}
         self.stage = "forward"
         self.max_batch = max_batch
         self.scope: Callable[[str], str] | None = None
         """What becomes of the names of nodes that are added now: each step's of a loop differ."""
         self.maker: dict[Value, Node] = {v: n for n in self.nodes for v in n.outputs}
         """The node of each value that a node makes."""
+        self._totals = {n.inputs[0]: n.outputs[0] for n in self.nodes if n.op == TOTAL}
+
+    def append(self, node: Node) -> None:
+        """Adds a node whose values exist already."""
+        self.nodes.append(node)
+        self.maker.update(dict.fromkeys(node.outputs, node))
+        if node.op == TOTAL:
+            self._totals[node.inputs[0]] = node.outputs[0]
 
     def _add(self, type_: Type, name: str = "") -> Value:
         self.types.append(type_)
@@ -208,10 +220,12 @@ class Builder:
         return outputs
 
     def total(self, value: Value) -> Value:
-        """The sum of a partial value over all shards: what a reduce makes of it."""
-        (out,) = (self._add(replace(self.types[value], partial=False)),)
-        self.nodes.append(Node(TOTAL, (value,), (out,), {}, "", self.stage))
-        return out
+        """The sum of a partial value over all shards: what a reduce makes of it. Asked twice, the
+        same one."""
+        if value not in self._totals:
+            out = self._add(replace(self.types[value], partial=False))
+            self.append(Node(TOTAL, (value,), (out,), {}, "", self.stage))
+        return self._totals[value]
 
     def __getattr__(self, op: str) -> Any:
         if op.startswith("_") or op not in OPERATORS:
@@ -238,6 +252,7 @@ class Builder:
             tuple(self.parameters),
             named,
             dict(self.names),
+            dict(self.running),
         )
 
 

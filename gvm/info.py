@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gvm import cbor
+from gvm.ops import BY_OPCODE
 
 TOTALS = 5
 FUNCTIONS = ("predict", "loss", "grad", "apply")
@@ -45,8 +46,10 @@ def _check_parameters(rows: Any, native: Any) -> None:
     for i, row in enumerate(rows):
         what = f"parameters {i}"
         # Files of before moments were calibrated have four items.
-        _check(isinstance(row, list) and len(row) in (4, 5), what)
-        name, trainable, bits, gradient, *moment = row
+        _check(isinstance(row, list) and len(row) in (4, 5, 6), what)
+        if len(row) == 6:
+            _check_rule(row[5], totals, what)
+        name, trainable, bits, gradient, *moment = row[:5]
         _check(isinstance(name, str) and isinstance(trainable, bool), what)
         for number in (bits, *(m for m in moment if m is not None)):
             _check(type(number) is int and -32 <= number <= 47, what)
@@ -54,6 +57,18 @@ def _check_parameters(rows: Any, native: Any) -> None:
             _check_number(gradient, totals, what)
             gradients.append(gradient)
     _check(len(set(gradients)) == len(gradients), "parameters")
+
+
+def _check_rule(rule: Any, totals: int, what: str) -> None:
+    """A node of ``apply`` over totals: the core judges it once it stands in a program."""
+    _check(isinstance(rule, list) and len(rule) == 3, what)
+    opcode, read, attributes = rule
+    _check(type(opcode) is int and opcode in BY_OPCODE, what)
+    _check(isinstance(read, list) and isinstance(attributes, list), what)
+    for number in read:
+        _check_number(number, totals, what)
+    _check(len(attributes) == len(BY_OPCODE[opcode].attributes), what)
+    _check(all(type(a) is int for a in attributes), what)
 
 
 def _check_labels(labels: Any, native: Any) -> None:

@@ -28,6 +28,7 @@ from gvm.program import (
     MAX_BATCH,
     ParameterInfo,
     Program,
+    Rule,
     compile_graph,
     decode,
     steps_of,
@@ -416,7 +417,7 @@ class Model(Exports):
         """Writes a .dmodel: whole or not at all."""
         info = {
             "parameters": [
-                [p.name, p.trainable, p.narrow_bits, p.gradient, p.moment_bits]
+                [p.name, p.trainable, p.narrow_bits, p.gradient, p.moment_bits, *_rule_of(p)]
                 for p in self.program.info
             ],
             "count_total": self.program.count_total,
@@ -446,7 +447,7 @@ class Model(Exports):
             if len(state) != native.info()["state_bytes"]:
                 raise ValueError("state of another size")
             body = read_info(info, native)
-            rows = [ParameterInfo(*row) for row in body["parameters"]]
+            rows = [_parameter_info(row) for row in body["parameters"]]
             parsed = decode(program, rows, body["count_total"], body["labels"])
             training = None if body["training"] is None else TrainingState.decoded(body["training"])
             return Model(parsed, parameters, state, training, body["about"])
@@ -456,3 +457,18 @@ class Model(Exports):
             raise ProgramError(
                 f"{os.fspath(path)}: its info section is not one of this version: {error}"
             ) from error
+
+
+def _rule_of(p: ParameterInfo) -> list[Any]:
+    """A rule as a file has it, where there is one."""
+    if p.rule is None:
+        return []
+    return [[p.rule.opcode, list(p.rule.totals), list(p.rule.attributes)]]
+
+
+def _parameter_info(row: Sequence[Any]) -> ParameterInfo:
+    known = ParameterInfo(*row[:5])
+    if len(row) < 6:
+        return known
+    opcode, totals, attributes = row[5]
+    return replace(known, rule=Rule(opcode, tuple(totals), tuple(attributes)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from gvm import _core, cbor
+from gvm.batch_training import running_attributes
 from gvm.errors import GvmError
 from gvm.graph import TOTAL, Graph, Node, Value
 from gvm.operator import AttributeValue
@@ -85,6 +86,22 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """A function of totals: a node of ``apply`` that the optimizer does not choose."""
+
+    opcode: int
+    totals: tuple[int, ...]
+    attributes: tuple[AttributeValue, ...]
+
+    @property
+    def fraction_bits(self) -> int:
+        """Of its result."""
+        value = Step(self.opcode, (), self.attributes).get("fraction_bits")
+        assert isinstance(value, int)
+        return value
+
+
+@dataclass(frozen=True)
 class ParameterInfo:
     """What training knows of a parameter beyond its type."""
 
@@ -96,6 +113,19 @@ class ParameterInfo:
     """Which total is its gradient."""
     moment_bits: int | None = None
     """Fraction bits that suit an i32 moment of its mean gradients, where calibration saw any."""
+    rule: Rule | None = None
+    """What makes its gradient of totals, or its next value of itself and totals where nothing
+    trains it."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it has a gradient."""
+        return self.gradient is not None or (self.trainable and self.rule is not None)
+
+    @property
+    def running(self) -> Rule | None:
+        """The step of a running statistic."""
+        return None if self.trainable else self.rule
 
 
 @dataclass(frozen=True)
@@ -267,10 +297,49 @@ def compile_graph(
     loss = _extract(graph, given, graph.outputs["loss"], {})
     if "grad" not in graph.outputs:
         return replace(program, loss=loss)
-    grad, totals = _segments(graph, given, graph.outputs["grad"], ROUNDINGS)
-    trained = iter(totals[len(graph.outputs["loss"]) :])
-    info = tuple(replace(p, gradient=next(trained)) if p.trainable else p for p in program.info)
-    return replace(program, loss=loss, grad=grad, info=info, count_total=totals[1])
+    made = graph.producer()
+    results = [made[v] for v in graph.outputs["grad"]]
+    wanted = [v for n in results for v in (n.outputs if n.op == TOTAL else n.inputs)]
+    for value in graph.running:
+        wanted += made[value].inputs[1:4]
+    wanted = list(dict.fromkeys(wanted))
+    grad, places = _segments(graph, given, wanted, ROUNDINGS)
+    place = dict(zip(wanted, places, strict=True))
+    info = _with_rules(graph, program.info, results[len(graph.outputs["loss"]) :], place)
+    count_total = place[graph.outputs["grad"][1]]
+    return replace(program, loss=loss, grad=grad, info=info, count_total=count_total)
+
+
+def _with_rules(
+    graph: Graph,
+    info: Sequence[ParameterInfo],
+    gradients: Sequence[Node],
+    place: Mapping[Value, int],
+) -> tuple[ParameterInfo, ...]:
+    """The parameters with what changes them: a total, or a function of totals."""
+    steps: dict[Value, Rule] = {}
+    made, following = graph.producer(), iter(gradients)
+    for value, node in graph.running.items():
+        totals = tuple(place[v] for v in made[value].inputs[1:4])
+        for p in (p for p in graph.parameters if p.value in node.inputs[1:3]):
+            given = running_attributes(node, p, graph.types[p.value].fraction_bits)
+            steps[p.value] = _rule(node.op, totals, given)
+    found = []
+    for p, known in zip(graph.parameters, info, strict=True):
+        node_of = next(following) if p.trainable else None
+        if node_of is None:
+            found.append(replace(known, rule=steps.get(p.value)))
+        elif node_of.op == TOTAL:
+            found.append(replace(known, gradient=place[node_of.outputs[0]]))
+        else:
+            totals = tuple(place[v] for v in node_of.inputs)
+            found.append(replace(known, rule=_rule(node_of.op, totals, node_of.attributes)))
+    return tuple(found)
+
+
+def _rule(op: str, totals: tuple[int, ...], given: Mapping[str, AttributeValue]) -> Rule:
+    operator = OPERATORS[op]
+    return Rule(operator.opcode, totals, tuple(operator.complete(given).values()))
 
 
 def with_profile(program: Program, profile: str) -> Program:
@@ -283,7 +352,7 @@ def with_profile(program: Program, profile: str) -> Program:
     if profile == "w32":
         raise GvmError("the model was trained in profile w16; import it again for w32")
     parameters = tuple(
-        Type("i16", p.narrow_bits, t.shape) if t.dtype == "i32" else t
+        Type("i16", p.narrow_bits, t.shape) if t.dtype == "i32" and p.running is None else t
         for t, p in zip(program.parameters, program.info, strict=True)
     )
     first = {
@@ -352,6 +421,8 @@ def _extract(
 ) -> Function:
     number = {v: i for i, v in enumerate(given)}
     steps, following = [], len(number)
+    in_use = (graph.running.get(n.outputs[0], n) if n.outputs else n for n in graph.nodes)
+    graph = replace(graph, nodes=tuple(in_use))
     for node in graph.reaching(outputs):
         if node.op == "dropout":  # nothing is dropped where nothing is trained
             number[node.outputs[0]] = number[node.inputs[0]]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvm import _core
+from gvm import _core, batch_training
 from gvm.batch import examples_of
 from gvm.errors import GvmError, ImportModelError
 from gvm.formats import EXTRA_WEIGHT_BITS, MOST_FRACTION_BITS, Chooser, Formats
@@ -107,7 +107,7 @@ def _classes(graph: Graph, label: Value) -> int:
 
 def quantize(graph: Graph, ranges: Mapping[Value, float], formats: Formats) -> Quantized:
     """The integer graph of a real-valued one, its formats from the ranges seen."""
-    return _Quantizer(graph, ranges, formats).run()
+    return Quantizer(graph, ranges, formats).run()
 
 
 def check_array(given: NDArray[Any], type_: Type, what: str, error: type[GvmError]) -> None:
@@ -133,7 +133,9 @@ def integers(array: NDArray[Any], dtype: str, fraction_bits: int) -> NDArray[Any
     return np.clip(scaled, low, high).astype(np.int64)
 
 
-class _Quantizer:
+class Quantizer:
+    """A quantisation under way."""
+
     def __init__(self, graph: Graph, ranges: Mapping[Value, float], formats: Formats) -> None:
         needed = graph.reaching([v for outputs in graph.outputs.values() for v in outputs])
         self.real = replace(graph, nodes=needed)
@@ -146,6 +148,7 @@ class _Quantizer:
         self.makers = self.real.producer()
         self.demand = self._demands()
         self.narrow_bits: dict[Value, int] = {}
+        self.summed = batch_training.summed(self.real)
         self.readers = Counter(v for node in needed for v in node.inputs)
         self.readers.update(v for outputs in graph.outputs.values() for v in outputs)
 
@@ -166,7 +169,7 @@ class _Quantizer:
         for node in self.real.nodes:
             self.g.stage = node.stage
             if node.op == TOTAL:
-                self.exact[node.outputs[0]] = self.g.total(self._exact(node.inputs[0]))
+                self.exact[node.outputs[0]] = self.g.total(self.exact_form(node.inputs[0]))
             else:
                 self._node(node)
         outputs: dict[str, list[Value]] = {
@@ -174,7 +177,7 @@ class _Quantizer:
         }
         for name in ("loss", "grad"):
             if name in self.real.outputs:
-                outputs[name] = [self._exact(v) for v in self.real.outputs[name]]
+                outputs[name] = [self.exact_form(v) for v in self.real.outputs[name]]
         self.chosen.check_overrides()
         named = {n: r for v, n in self.real.names.items() if (r := self.ranges.get(v)) is not None}
         return Quantized(self.g.graph(**outputs), self.narrow_bits, named, self._moment_bits())
@@ -217,7 +220,7 @@ class _Quantizer:
                 continue
             operator = OPERATORS[node.op]
             for i, v in enumerate(node.inputs):
-                accepts = operator.input_spec(i).accepts
+                accepts = operator.accepted(i, node.attributes)
                 wanted = [t for t in accepts if t in ("i16", "i32")][:1]
                 if operator.result == "keeps" and (i == operator.keeps or operator.same_format):
                     wanted = [t for t in demand.get(node.outputs[0], []) if t in accepts] or wanted
@@ -277,16 +280,30 @@ class _Quantizer:
 
     # -- values in the form that a consumer reads
 
-    def _exact(self, v: Value) -> Value:
+    def exact_form(self, v: Value) -> Value:
+        """The exact sum that a value is."""
         if v in self.exact:
             return self.exact[v]
         raise ImportModelError(f"value {self.real.names.get(v, v)} is not an exact sum")
 
-    def _read(self, v: Value, dtype: str) -> Value:
+    def widest(self, v: Value) -> Value:
+        """A parameter as it is stored."""
+        forms = self.rounded[v]
+        return forms["i32"] if "i32" in forms else forms["i16"]
+
+    def parameter_of(self, v: Value) -> Parameter:
+        """The parameter that a value of the real graph is."""
+        return self.chosen.parameters[v]
+
+    def statistic(self, p: Parameter, bits: int) -> Value:
+        """A parameter of 32 bits that no gradient trains."""
+        return self._add_parameter(p.name, p.data, "i32", bits, False)
+
+    def read(self, v: Value, dtype: str) -> Value:
         """The value rounded to this element type, from the most exact form there is."""
         forms = self.rounded.setdefault(v, {})
         if dtype not in forms:
-            self._round(v, dtype, self._bits(v, dtype))
+            self._round(v, dtype, self.bits(v, dtype))
         return forms[dtype]
 
     def _round(self, v: Value, dtype: str, bits: int) -> None:
@@ -308,12 +325,15 @@ class _Quantizer:
     def _convert_stage(self, v: Value) -> str:
         return "backward" if v in self.backward else "forward"
 
-    def _bits(self, v: Value, dtype: str) -> int:
+    def bits(self, v: Value, dtype: str) -> int:
+        """Fraction bits of a value as i16 or i32."""
         return self.chosen.i16(v) if dtype == "i16" else self.chosen.i32(v)
 
     def _operand(self, operator: type[Operator], position: int, v: Value, node: Node) -> Value:
         accepts = operator.input_spec(position).accepts
         stated = self.real.types[v].dtype
+        if operator.name == "reduce_sum" and v in self.summed:
+            return self.read(v, "i16") if self.summed[v] == "i16" else self.exact[v]
         if stated != "real" and stated in self.rounded.get(v, {}):
             return self.rounded[v][stated]
         exact = self.exact.get(v)
@@ -332,7 +352,7 @@ class _Quantizer:
             if dtype in ("i16", "i32") and (
                 dtype in forms or v in self.exact or operator.result != "keeps"
             ):
-                return self._read(v, dtype)
+                return self.read(v, dtype)
         for dtype in accepts:
             if dtype in forms:
                 return forms[dtype]
@@ -353,7 +373,7 @@ class _Quantizer:
             if "i32" in forms
             else forms["i16"]
             if "i16" in forms
-            else self._read(v, "i32")
+            else self.read(v, "i32")
         )
 
     # -- nodes
@@ -363,6 +383,9 @@ class _Quantizer:
         attributes = dict(node.attributes)
         if node.op == "convert_grad":
             self._gate(node)
+            return
+        if node.op == batch_training.GRADIENT or batch_training.is_kind(node, 0):
+            batch_training.quantized(self, node)
             return
         if operator.result == "keeps":
             self._keeping(node, operator, attributes)
@@ -374,7 +397,7 @@ class _Quantizer:
             )
             attributes |= {
                 "dtype": DTYPES[dtype],
-                "fraction_bits": self._bits(v, dtype),
+                "fraction_bits": self.bits(v, dtype),
                 "rounding": 0,
             }
         inputs = [self._operand(operator, i, v, node) for i, v in enumerate(node.inputs)]
@@ -407,7 +430,7 @@ class _Quantizer:
                 inputs = self._same_format(node, dtype)
             else:
                 inputs = [
-                    (self.exact[v] if dtype == "i64" else self._read(v, dtype))
+                    (self.exact[v] if dtype == "i64" else self.read(v, dtype))
                     if i == operator.keeps
                     else self._operand(operator, i, v, node)
                     for i, v in enumerate(node.inputs)
@@ -429,7 +452,7 @@ class _Quantizer:
         bits = [
             self.g.types[self.rounded[v][dtype]].fraction_bits
             if dtype in self.rounded.get(v, {})
-            else self._bits(v, dtype)
+            else self.bits(v, dtype)
             for v, t in zip(node.inputs, types, strict=True)
             if t != "bool"
         ]
@@ -437,7 +460,7 @@ class _Quantizer:
             if v in self.exact and v not in self.rounded and self.readers[v] == 1:
                 self._round(v, dtype, min(bits))  # once, to the format it is needed in
         read = [
-            self._read(v, "bool" if t == "bool" else dtype)
+            self.read(v, "bool" if t == "bool" else dtype)
             for v, t in zip(node.inputs, types, strict=True)
         ]
         least = min(self.g.types[v].fraction_bits for v in read if self.g.types[v].dtype == dtype)
@@ -464,5 +487,5 @@ class _Quantizer:
         wanted = self.demand.get(out, ["i16"])
         for dtype in wanted:
             self.rounded.setdefault(out, {})[dtype] = self.g.convert_grad(
-                limits, self._read(delta, dtype)
+                limits, self.read(delta, dtype)
             )

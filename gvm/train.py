@@ -23,6 +23,7 @@ from gvm.checkpoints import Best, Checkpoints
 from gvm.errors import GvmError
 from gvm.files import write_bytes
 from gvm.loss import Loss
+from gvm.loss_totals import loss_places
 from gvm.ops import BY_OPCODE
 from gvm.program import Program, steps_of
 from gvm.progress import progress_bar
@@ -227,6 +228,7 @@ class Alone:
         self.runner = ShardRunner(native, self.session, inputs, labels, plan.micro_batch, plan.seed)
         self.whole = plan.micro_batch is None or plan.micro_batch >= plan.batch_size
         self.losses = int(native.info()["loss_outputs"])
+        """So many totals are asked for; the caller knows where the loss is among them."""
         self.totals = np.zeros(0 if self.whole else self.runner.total_elements, dtype=np.int64)
         # What a segment reads must not overlap with what it writes.
         self.earlier = np.zeros_like(self.totals)
@@ -272,6 +274,8 @@ def train(
     data = program.encode()
     native = _core.Program(data)
     with open_workers(data, plan, inputs, labels, parameters, state) as workers:
+        places = loss_places(program, native)
+        workers.losses = max(places) + 1
         training = start
         watch = Divergence(program, workers)
         if trace is not None and trace.due(start.step):
@@ -286,8 +290,8 @@ def train(
                 steps, *sums = training.partial or (0, 0, 0, 0)
                 for at in range(sums[1], count, plan.batch_size):
                     totals = workers.step(order[at : at + plan.batch_size], training.step)
-                    for i in range(min(3, int(native.info()["loss_outputs"]))):
-                        sums[i] += int(totals[i])
+                    for i, place in enumerate(places):
+                        sums[i] += int(totals[place])
                     steps += 1
                     training = replace(
                         training,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from gvm import _core
 from gvm.errors import GvmError
 from gvm.operator import AttributeValue
-from gvm.ops import OPERATORS
+from gvm.ops import BY_OPCODE, OPERATORS
 from gvm.ops.clip import MAX_GRADIENTS, NORM, SCALE, VALUE
 from gvm.optimizers import MOMENT_BITS, Optimizer, Update, fixed_rate
-from gvm.program import CANNOT_TRAIN, Function, Program, Segment, Step
+from gvm.program import CANNOT_TRAIN, Function, ParameterInfo, Program, Rule, Segment, Step
 from gvm.types import Type
 
 TOTALS = 5
@@ -46,7 +46,7 @@ def with_optimizer(
     told otherwise. ``total_steps``: of the whole run, for schedules that end with it."""
     if program.grad is None:
         raise GvmError(CANNOT_TRAIN)
-    trained = [i for i, p in enumerate(program.info) if p.gradient is not None]
+    trained = [i for i, p in enumerate(program.info) if p.trained]
     moments = [program.info[i].moment_bits for i in trained]
     of = [
         optimizer.state(program.parameters[i], bits)
@@ -57,7 +57,8 @@ def with_optimizer(
     first_total = parameters + states
     count = first_total + program.count_total
     made = _Steps(first_total + len(totals))
-    gradients = {i: first_total + (program.info[i].gradient or 0) for i in trained}
+    gradients = {i: _gradient(made, program.info[i], first_total) for i in trained}
+    formats = {i: _format(program.info[i], totals) for i in trained}
     known = [bits for bits in moments if bits is not None]
     clipped = _clip(made, optimizer, gradients, count, min(known, default=MOMENT_BITS), program)
     outputs = list(range(parameters + states))
@@ -67,7 +68,7 @@ def with_optimizer(
             program.info[i].name,
             program.parameters[i],
             state,
-            totals[program.info[i].gradient or 0],
+            formats[i],
             (rounding or program.rounding) == "stochastic",
             total_steps,
         )
@@ -77,8 +78,40 @@ def with_optimizer(
         outputs[i] = new[0]
         outputs[at : at + len(state)] = new[1:]
         at += len(state)
+    stochastic = (rounding or program.rounding) == "stochastic"
+    for i, info in enumerate(program.info):
+        if info.running is not None:
+            rule = info.running
+            inputs = (i, *(first_total + t for t in rule.totals))
+            (outputs[i],) = made.add(*_rule(rule, inputs, 4 if stochastic else 0), info.name)
     apply = Function(made.given, (Segment(tuple(made.steps)),), tuple(outputs))
     return replace(program, apply=apply, state=tuple(t for s in of for t in s))
+
+
+def _rule(
+    rule: Rule, inputs: tuple[int, ...], rounding: int = 0
+) -> tuple[str, tuple[int, ...], dict[str, AttributeValue]]:
+    """A rule as a node reads it."""
+    operator = BY_OPCODE[rule.opcode]
+    names = (a.name for a in operator.attributes)
+    attributes = dict(zip(names, rule.attributes, strict=True)) | {"rounding": rounding}
+    return operator.name, inputs, attributes
+
+
+def _gradient(made: _Steps, info: ParameterInfo, first_total: int) -> int:
+    """The value that is the gradient of a parameter: a total, or what its rule makes."""
+    if info.rule is None:
+        return first_total + (info.gradient or 0)
+    inputs = tuple(first_total + t for t in info.rule.totals)
+    return made.add(*_rule(info.rule, inputs), info.name)[0]
+
+
+def _format(info: ParameterInfo, totals: list[Type]) -> Type:
+    """The type of a gradient."""
+    if info.rule is None:
+        return totals[info.gradient or 0]
+    like = totals[info.rule.totals[0]]
+    return Type("i64", info.rule.fraction_bits, like.shape)
 
 
 def _totals(program: Program) -> list[Type]:

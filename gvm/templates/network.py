@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TypedDict, Unpack
 
+import numpy as np
+
+from gvm.batch_training import batch_normalized
 from gvm.errors import GvmError
 from gvm.formats import Formats
 from gvm.functions import BY_NAME
@@ -48,7 +51,12 @@ class Network:
     """A classifier under construction. Parameter n, in the order of making, draws from site n."""
 
     def __init__(
-        self, shape: Sequence[int], activation: str, seed: int = 0, dropout: float = 0.0
+        self,
+        shape: Sequence[int],
+        activation: str,
+        seed: int = 0,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
     ) -> None:
         if not 0 <= dropout < 1:
             raise GvmError(f"dropout must be in [0, 1), received {dropout}")
@@ -62,6 +70,7 @@ class Network:
         self.g = Builder()
         self.input_shape = tuple(shape)
         self.input = self.g.input("input", (-1, *shape))
+        self.normalizes = batch_norm
         self._activation = activation
         self._seed = seed
         self._keep = max(1, round((1 - dropout) * 65536))
@@ -126,7 +135,8 @@ class Network:
         stride: int = 1,
         squared_gain: Fraction | None = None,
     ) -> Value:
-        """A square kernel over x [B, H, W, C], plus a bias; padded by kernel // 2 on every side.
+        """A square kernel over x [B, H, W, C], plus a bias, or where there is batch normalisation
+        followed by it; padded by kernel // 2 on every side.
 
         Its fan-in is the mean over positions of what they see of the image: on few pixels, borders
         are most of it.
@@ -138,7 +148,25 @@ class Network:
             f"{name}/kernel", (kernel, kernel, channels, filters), fan_in, squared_gain
         )
         y = self.g.conv2d(x, weight, strides=(stride, stride), padding=(kernel // 2,) * 4)
+        if self.normalizes:
+            return self.normalize(int(y), name)
         return int(self.g.bias_add(y, self.zeros(f"{name}/bias", filters), name=name))
+
+    def normalize(self, x: Value, name: str) -> Value:
+        """Batch normalisation as Keras has it: epsilon 0.001, and running statistics that keep
+        0.99."""
+        zeros = np.zeros(self.g.shape(x)[-1])
+        return batch_normalized(
+            self.g,
+            x,
+            mean=self.g.parameter(f"{name}/mean", zeros, trainable=False),
+            variance=self.g.parameter(f"{name}/variance", zeros + 1, trainable=False),
+            scale=self.g.parameter(f"{name}/gamma", zeros + 1),
+            shift=self.g.parameter(f"{name}/beta", zeros),
+            epsilon=1e-3,
+            keep=0.99,
+            name=name,
+        )
 
     def max_pool(self, x: Value, window: int, stride: int) -> Value:
         """Maxima; windows of 3 reach one pixel beyond the border. An axis of one pixel stays."""
@@ -188,12 +216,19 @@ class Network:
         return uniform(self._seed, INPUT_SITE, (count, *self.input_shape), 1 << SCALE_BITS)
 
 
-def image_network(shape: Sequence[int], activation: str, classes: int, options: Options) -> Network:
+def image_network(
+    shape: Sequence[int],
+    activation: str,
+    classes: int,
+    options: Options,
+    batch_norm: bool = False,
+) -> Network:
     """A network of images [H, W, C]."""
     if len(shape) != 3:
         raise GvmError(f"input_shape must be (height, width, channels), received {tuple(shape)}")
     _check("classes", classes)
-    return Network(shape, activation, options.get("seed", 0), options.get("dropout", 0.0))
+    seed, dropout = options.get("seed", 0), options.get("dropout", 0.0)
+    return Network(shape, activation, seed, dropout, batch_norm)
 
 
 def _seen(size: int, kernel: int, stride: int) -> Fraction:

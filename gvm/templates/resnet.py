@@ -1,4 +1,4 @@
-"""Residual networks without normalisation."""
+"""Residual networks, with batch normalisation or without."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def resnet(
     classes: int = 10,
     activation: str = "relu",
     width: int | None = None,
+    batch_norm: bool = False,
     **options: Unpack[Options],
 ) -> Model:
     """Residual blocks in stages that halve the image and double the channels; logits [B, classes].
@@ -36,10 +37,11 @@ def resnet(
     32, ...). ``width``: filters of the first stage, 64 (16 in three stages) unless given.
     ``options``: :class:`gvm.templates.Options`.
 
-    There is no normalisation: a block is activation(x + branch(x)), its convolutions have biases,
+    ``batch_norm``: each convolution is followed by batch normalisation in the place of a bias.
+    Without it a block is activation(x + branch(x)), its convolutions have biases,
     and the variance of the last one's first weights is divided by the number of blocks, so that
     depth does not amplify (Hanin and Rolnick, NeurIPS 2018; Zhang, Dauphin and Ma, ICLR 2019). That
-    trains, at lower rates than with batch normalisation.
+    trains, at lower rates.
 
     Source: He, Zhang, Ren and Sun, CVPR 2016.
     """
@@ -52,7 +54,7 @@ def resnet(
         raise GvmError(f"depth must be one of {known}, or 6n + 2, received {depth}")
     bottleneck = depth in STAGES and depth >= BOTTLENECK
     first = width if width is not None else 64 if depth in STAGES else 16
-    net = image_network(input_shape, activation, classes, options)
+    net = image_network(input_shape, activation, classes, options, batch_norm)
     x = net.stem(first)
     for stage, blocks in enumerate(stages):
         for block in range(blocks):
@@ -74,7 +76,8 @@ def _block(
         y = net.activate(net.convolution(y, filters, 1, f"{name}/reduce"))
     y = net.activate(net.convolution(y, filters, 3, f"{name}/conv", stride))
     kernel = 1 if bottleneck else 3
-    y = net.convolution(y, out, kernel, f"{name}/last", squared_gain=Fraction(1, blocks))
+    gain = net.squared_gain if net.normalizes else Fraction(1, blocks)
+    y = net.convolution(y, out, kernel, f"{name}/last", squared_gain=gain)
     if stride != 1 or net.g.shape(x)[-1] != out:
         x = net.convolution(x, out, 1, f"{name}/shortcut", stride, squared_gain=Fraction(1))
     return net.activate(int(net.g.add(x, y, name=name)))
