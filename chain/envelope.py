@@ -24,6 +24,8 @@ from chain.refusal import Code, Refused, require
 from gvm.cbor import CborError
 
 PURPOSE = "transaction"
+_THREE, _SIGNED = b"\x83", 2 + 64
+"""The head of an array of three, and the size of a signature with its head."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def read(data: bytes, limit: int, kinds: Kinds) -> Envelope:
             raise CodecError("the signature must have 64 bytes")
     except (CborError, CodecError) as error:
         raise Refused(Code.MALFORMED, "D10", str(error)) from None
-    payload = encode_value(value[:3])
+    # The bytes are canonical: those of the first three items lie between head and signature.
+    payload = _THREE + data[1:-_SIGNED]
     return Envelope(header, action, signature, payload, transaction_id(data))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from chain import merkle
@@ -52,13 +52,21 @@ class State:
     notices: tuple[Notice, ...] = ()
 
     def but(self, **changes: Any) -> State:
-        """The state with other fields."""
-        return replace(self, **changes)
+        """The state with other fields. Every transaction makes several: ``replace`` would read
+        each field one by one."""
+        if not changes.keys() <= _FIELDS:
+            raise TypeError(f"a state has no field {sorted(changes.keys() - _FIELDS)[0]!r}")
+        made = object.__new__(State)
+        made.__dict__.update(self.__dict__)
+        made.__dict__.update(changes)
+        return made
 
     def note(self, kind: str, subject: bytes, amount: int = 0) -> State:
         """The state with one more notice: receipts carry them, the root does not."""
-        return replace(self, notices=(*self.notices, Notice(kind, subject, amount)))
+        return self.but(notices=(*self.notices, Notice(kind, subject, amount)))
 
+
+_FIELDS = frozenset(State.__dataclass_fields__)
 
 TABLES = (
     "accounts",

@@ -72,9 +72,11 @@ class Table(Generic[V]):
     def get(self, key: bytes) -> V | None:
         """The record of a key, or None."""
         node, depth = self._node, 0
-        while isinstance(node, _Branch):
-            node, depth = node.children[_nibble(key, depth)], depth + 1
-        return node.value if node is not None and node.key == key else None
+        while type(node) is _Branch:
+            byte = key[depth >> 1]
+            node = node.children[byte & 15 if depth & 1 else byte >> 4]
+            depth += 1
+        return node.value if type(node) is _Leaf and node.key == key else None
 
     def set(self, key: bytes, value: V) -> Table[V]:
         """The table with a record put at a key."""

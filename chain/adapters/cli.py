@@ -110,6 +110,9 @@ def abci(
     snapshots: Annotated[
         int, typer.Option(min=0, help="Blocks between snapshots; 0 makes none.")
     ] = 1000,
+    checkers: Annotated[
+        int, typer.Option(min=0, help="Processes that check the signatures of a block.")
+    ] = 0,
 ) -> None:
     """Serve the state machine to CometBFT v0.38 as an ABCI 2.0 application."""
     import asyncio
@@ -117,7 +120,7 @@ def abci(
     from chain.adapters.abci.server import Server
     from chain.adapters.abci.setup import opened_application
 
-    server = Server(opened_application(folder, snapshots))
+    server = Server(opened_application(folder, snapshots, checkers))
     try:
         asyncio.run(server.run(address))
     except ValueError as error:

@@ -141,12 +141,23 @@ class Remembering:
     def __call__(
         self, public: bytes, purpose: str, chain: str, payload: bytes, signature: bytes
     ) -> bool:
-        key = (public, purpose.encode(), chain.encode(), payload, signature)
-        if key in self._valid:
+        if self.knows(public, purpose, chain, payload, signature):
             return True
         if not verify_signed(public, purpose, chain, payload, signature):
             return False
+        self.keep(public, purpose, chain, payload, signature)
+        return True
+
+    def knows(
+        self, public: bytes, purpose: str, chain: str, payload: bytes, signature: bytes
+    ) -> bool:
+        """Whether a signature was found valid before."""
+        return (public, purpose.encode(), chain.encode(), payload, signature) in self._valid
+
+    def keep(
+        self, public: bytes, purpose: str, chain: str, payload: bytes, signature: bytes
+    ) -> None:
+        """Remembers a valid signature."""
         if len(self._valid) >= self._most:
             self._valid.clear()
-        self._valid[key] = None
-        return True
+        self._valid[(public, purpose.encode(), chain.encode(), payload, signature)] = None

@@ -67,12 +67,18 @@ Answer: TypeAlias = Callable[[Value], Value]
 class AbciApplication:
     """``state`` is committed, ``check`` is that with the fees of what waits in the engine's pool,
     ``candidate`` what the next Commit makes permanent. A snapshot is kept every ``interval``
-    blocks, none for 0."""
+    blocks, none for 0. ``warm`` may check the signatures of a block's transactions ahead."""
 
     def __init__(
-        self, genesis: Genesis, execution: Execution, disk: Disk, interval: int = 0
+        self,
+        genesis: Genesis,
+        execution: Execution,
+        disk: Disk,
+        interval: int = 0,
+        warm: Callable[[str, int, list[bytes]], Any] | None = None,
     ) -> None:
         self.genesis, self.execution, self.disk = genesis, execution, disk
+        self.warm = warm
         self.interval = interval
         self.first = begin(genesis, execution)
         limit = MAX_POWER * genesis.parameters.power_unit // 2
@@ -249,6 +255,9 @@ class AbciApplication:
     def finalize_block(self, request: Value) -> Value:
         """Applies a decided block to the committed state; nothing is permanent before Commit."""
         block = self.block_of(request, request["decided_last_commit"])
+        if self.warm is not None:
+            limit = self.state.parameters.max_transaction_bytes
+            self.warm(self.state.identity, limit, request["txs"])
         try:
             state, receipts = apply_block(self.state, block, self.execution)
         except Refused as refused:

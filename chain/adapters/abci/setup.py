@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from chain.adapters.abci.application import AbciApplication, AbciError, address_of
 from chain.adapters.abci.disk import Disk
+from chain.adapters.checking import Checkers
 from chain.adapters.execution import Evaluator, Remembering
 from chain.adapters.node import key_of
 from chain.adapters.setup import Plan, first_model, make_genesis, split
@@ -24,15 +25,18 @@ from gvm.errors import GvmError
 TYPES = {"public": "tendermint/PubKeyEd25519", "private": "tendermint/PrivKeyEd25519"}
 
 
-def opened_application(folder: Path, interval: int) -> AbciApplication:
-    """The application of a folder with ``genesis.cbor`` and ``model.dmodel``; raises
-    :class:`gvm.GvmError`, or OSError where they are not there."""
+def opened_application(folder: Path, interval: int, checkers: int = 0) -> AbciApplication:
+    """The application of a folder with ``genesis.cbor`` and ``model.dmodel``, with a number of
+    processes that check signatures; raises :class:`gvm.GvmError`, or OSError where they are not
+    there."""
     data = (folder / "genesis.cbor").read_bytes()
-    execution = Evaluator(folder / "model.dmodel").execution(Remembering())
+    remembering = Remembering()
+    execution = Evaluator(folder / "model.dmodel").execution(remembering)
+    warm = Checkers(remembering, checkers).warm if checkers else None
     try:
         genesis = decode(Genesis, data)
         disk = Disk(folder / "abci.sqlite")
-        return AbciApplication(genesis, execution, disk, interval)
+        return AbciApplication(genesis, execution, disk, interval, warm)
     except (AbciError, CodecError, Refused) as error:
         raise GvmError(f"{folder}: {error}") from None
 
