@@ -286,6 +286,30 @@ def test_a_height_that_others_decided_is_taken_over() -> None:
     assert actions[1] == o.Send(3, Status(2, 0))
 
 
+def test_who_is_behind_waits_for_nobody_and_asks_when_it_has_used_up_what_came() -> None:
+    """Five heights whose certificates lack a vote, as while a validator is down: late precommits
+    of a height whose next one is decided are of no use, and more is asked for at the end only."""
+    player, source, below = Player(), ListApplication(MEMBERS, 1), None
+    heights = []
+    for height in range(1, 6):
+        value = Value(source.propose(height, 0, signers(below, MEMBERS)), below)
+        vote = Vote(COM, height, 0, value.id)
+        votes = tuple(sign_vote(KEYS[i], CHAIN, vote) for i in (1, 2, 3))
+        below = Certificate(height, 0, value.id, votes)
+        source.apply(height, value.block)
+        heights.append(Decided(value, below))
+    actions = [action for one in heights for action in player.hear(one, 3)]
+    for height in range(1, 6):
+        (decision,) = [a for a in actions if isinstance(a, o.Decide)]
+        assert decision.height == height
+        asked = [a for a in actions if isinstance(a, o.Send) and isinstance(a.message, Status)]
+        assert len(asked) == (height in (1, 5))  # of the first nothing later was known
+        player.config.application.apply(height, decision.value.block)
+        actions = player.feed(o.Applied(height))
+    assert [a.wait for a in actions if isinstance(a, o.Schedule)] == [o.Wait.COMMIT]
+    assert player.state.height == 5
+
+
 def test_who_is_behind_is_served() -> None:
     player = Player()
     player.hear(Decided(X, certificate(X, (1, 2, 3))))

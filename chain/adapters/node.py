@@ -31,6 +31,7 @@ from chain.hashes import plain
 from chain.keys import Key
 from chain.machine_application import MachineApplication
 from chain.orderer import state as orderer
+from chain.orderer.intake import is_behind
 from chain.orderer.messages import Decided, Message, read_message, write_message
 from chain.orderer.step import first_state, restore, step
 from chain.refusal import Refused
@@ -172,7 +173,8 @@ class Node:
                 case orderer.Decide(height, value, found):
                     self.store.append(height, value, found)
                     self.application.apply(height, value.block)
-                    pause = self.settings["block_time"]
+                    # Who is behind does not keep the pace of the others: it would never catch up.
+                    pause = 0 if is_behind(self.state) else self.settings["block_time"]
                     loop.call_later(pause, self.handle, orderer.Applied(height))
                     self.react()
                 case orderer.Report(evidence):

@@ -24,6 +24,7 @@ from chain.orderer.state import (
     Received,
     Send,
     Serve,
+    State,
 )
 from chain.orderer.work import Work
 from chain.votes import SignedVote, VoteKind
@@ -35,11 +36,7 @@ def take(work: Work, event: Received) -> None:
     if isinstance(message, Status):
         answer(work, message, event.peer)
         return
-    if isinstance(message, Decided):
-        height = message.certificate.height
-    else:
-        height = message.vote.vote.height
-    state = work.state
+    state, height = work.state, height_of(message)
     if height > state.height:
         if is_worth_keeping(work, message, height):
             work.put(early=(*state.early, event))
@@ -53,6 +50,22 @@ def take(work: Work, event: Received) -> None:
             take_ballot(work, signed)
         case Decided(value, found):
             take_decided(work, value, found, event.peer)
+
+
+def height_of(message: Message) -> int:
+    """The height that a message is of."""
+    match message:
+        case Status(height, _):
+            return height
+        case Decided(_, found):
+            return found.height
+        case _:
+            return message.vote.vote.height
+
+
+def is_behind(state: State) -> bool:
+    """Whether a later height is known to be decided."""
+    return any(isinstance(event.message, Decided) for event in state.early)
 
 
 def is_worth_keeping(work: Work, message: Message, height: int) -> bool:
@@ -180,14 +193,16 @@ def extend(work: Work, found: Certificate, signed: SignedVote) -> None:
 
 
 def take_decided(work: Work, value: Value, found: Certificate, peer: int) -> None:
-    """Catch-up: a value that the validators of this height have decided; asks for the next."""
+    """Catch-up: a value that the validators of this height have decided; asks for more when no
+    later one is here."""
     state, config = work.state, work.config
     if state.decided is not None or value.id != found.block or not is_proof_below(work, value):
         return
     members = state.members
     if is_certificate(found, state.height, members, config.chain, config.verify, config.quorum):
         decide(work, value, found)
-        work.act(Send(peer, work.status()))
+        if not is_behind(work.state):
+            work.act(Send(peer, work.status()))
 
 
 def answer(work: Work, status: Status, peer: int) -> None:

@@ -4,7 +4,7 @@ a file."""
 from __future__ import annotations
 
 from chain.codec import encode
-from chain.orderer.intake import take
+from chain.orderer.intake import height_of, is_behind, take
 from chain.orderer.messages import Ballot
 from chain.orderer.rules import apply_rules, begin_height, cast, start_round
 from chain.orderer.state import (
@@ -56,9 +56,10 @@ def advance(work: Work) -> None:
         if state.decided is None:
             if not apply_rules(work):
                 return
-        elif state.applied and (is_commit_complete(work) or has_fired(state, Wait.COMMIT)):
+        elif state.applied and is_height_over(work):
             begin_height(work, state.height + 1)
-            for early in state.early:
+            # Later heights first: who takes this one in sees then how far the others are.
+            for early in sorted(state.early, key=lambda event: -height_of(event.message)):
                 take(work, early)
         elif state.applied and not has_fired(state, Wait.PROPOSE):
             # A moment for precommits that are on their way: they are signs of presence.
@@ -67,6 +68,13 @@ def advance(work: Work) -> None:
             return
         else:
             return
+
+
+def is_height_over(work: Work) -> bool:
+    """Whether nothing is waited for after a decision: every precommit is in, or the time is over,
+    or the next height is decided already, so that its block names the signers of this one."""
+    state = work.state
+    return is_commit_complete(work) or has_fired(state, Wait.COMMIT) or is_behind(state)
 
 
 def has_fired(state: State, wait: Wait) -> bool:
