@@ -250,7 +250,7 @@ def test_prepared_proposals_fit_and_hold_what_will_be_admitted(client: Client) -
     fields = {"height": 1, "proposer_address": address_of(WITNESSES[0].public)}
     made = client.ask("prepare_proposal", txs=mixed, max_tx_bytes=1 << 20, **fields)
     assert made["txs"] == good
-    least = 3 * (len(good[0]) + 3)
+    least = 3 * (len(good[0]) + 9)
     made = client.ask("prepare_proposal", txs=mixed, max_tx_bytes=least, **fields)
     assert made["txs"] == good[:3]
     assert client.ask("prepare_proposal", txs=mixed, max_tx_bytes=0, **fields)["txs"] == []
@@ -267,6 +267,20 @@ def test_blocks_of_too_many_transactions_are_neither_made_nor_accepted(tmp_path:
     for count, status in ((2, Status.ACCEPT), (3, Status.REJECT)):
         found = client.ask("process_proposal", txs=good[:count], **fields)
         assert found["status"] == status
+
+
+def test_what_is_prepared_is_accepted_up_to_the_last_byte(tmp_path: Path) -> None:
+    """The room for transactions is counted alike on both sides."""
+    made = genesis(replace(PARAMETERS, max_transaction_bytes=4_000, max_block_bytes=70_000))
+    client, world = Client(tmp_path, made), World(made)
+    client.init_chain()
+    waiting = [world.send(RICH, Transfer(OWNER.account, 1)) for _ in range(30)]
+    fields = {"height": 1, "proposer_address": address_of(WITNESSES[0].public)}
+    chosen = client.ask("prepare_proposal", txs=waiting, max_tx_bytes=1 << 20, **fields)["txs"]
+    assert 5 < len(chosen) < 30
+    for count, status in ((len(chosen), Status.ACCEPT), (len(chosen) + 1, Status.REJECT)):
+        answer = client.ask("process_proposal", txs=waiting[:count], **fields)
+        assert answer["status"] == status
 
 
 def test_vote_extensions_are_empty(client: Client) -> None:

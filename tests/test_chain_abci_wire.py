@@ -260,6 +260,26 @@ def test_four_connections_and_hostile_ones(client: Client, tmp_path: Path) -> No
     asyncio.run(scene())
 
 
+def test_a_disk_that_fails_ends_the_connection(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(request: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    async def scene() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        server = Server(client.application)
+        monkeypatch.setitem(client.application.answers, "commit", fail)
+        listening = await server.listen(f"unix://{tmp_path / 'socket'}")
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "socket"))
+        writer.write(request("commit"))
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        listening.close()
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize("address", ["", "tcp://", "tcp://x:99999", "http://x:1", "unix://"])
 def test_addresses_are_checked(client: Client, address: str) -> None:
     with pytest.raises(ValueError, match="address must be"):

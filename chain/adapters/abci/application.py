@@ -12,7 +12,7 @@ from chain import ledger
 from chain.adapters.abci import queries
 from chain.adapters.abci.disk import Disk
 from chain.adapters.abci.messages import Apply, CheckKind, Flag, Misdeed, Offer, Status
-from chain.adapters.abci.wire import Value, varint
+from chain.adapters.abci.wire import Value
 from chain.blocks import Block, read_block, require_block
 from chain.codec import CodecError, encode
 from chain.context import Execution
@@ -29,6 +29,8 @@ from chain.state import State, root
 FORMAT = 1
 """Of snapshots; another format is another number."""
 APP_VERSION = 1
+FRAME = 9
+"""Bytes that a transaction has around it, at most, in the chain's block or the engine's."""
 MAX_POWER = ((1 << 63) - 1) // 8
 """CometBFT's limit on the voting power of all validators together."""
 
@@ -193,7 +195,7 @@ class AbciApplication:
         for data in request["txs"]:
             if len(chosen) == parameters.max_block_transactions:
                 break
-            size = 1 + len(varint(len(data))) + len(data)
+            size = FRAME + len(data)
             try:
                 after, gas = reserve(state, self.execution, data)
             except Refused:
@@ -211,7 +213,7 @@ class AbciApplication:
             require_block(self.state, block)
         except (AbciError, Refused):
             return {"status": Status.REJECT}
-        size = sum(9 + len(data) for data in block.transactions)
+        size = sum(FRAME + len(data) for data in block.transactions)
         fits = size + OVERHEAD <= self.state.parameters.max_block_bytes
         return {"status": Status.ACCEPT if fits else Status.REJECT}
 

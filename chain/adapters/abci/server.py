@@ -33,17 +33,19 @@ class Server:
         if task is not None:
             self.connections.add(task)
             task.add_done_callback(self.connections.discard)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while True:
-                data = await read_delimited(reader)
-                if data is None:
-                    break
-                response, is_over = self.respond(data)
-                writer.write(delimited(response))
-                await writer.drain()
-                if is_over:
-                    break
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await self.converse(reader, writer)
+        finally:  # also where the disk fails: an engine that hears nothing more halts
+            writer.close()
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Requests and responses, until one side ends."""
+        is_over = False
+        while not is_over and (data := await read_delimited(reader)) is not None:
+            response, is_over = self.respond(data)
+            writer.write(delimited(response))
+            await writer.drain()
 
     def respond(self, data: bytes) -> tuple[bytes, bool]:
         """The response to a request, and whether the connection ends with it."""
