@@ -1,58 +1,90 @@
 """Many seeds of the simulated network: every height decided, no invariant broken, every negative
 control found.
 
-    python -m benchmarks.simulation [--seeds 2000] [--heights 50] [--wide 300] [--save]
+    python -m benchmarks.simulation [--seeds 2000] [--heights 50] [--wide 300] [--journal FILE]
+        [--save]
 
 Runs ``seeds`` networks of 4 validators with 1 faulty and ``wide`` networks of 7 with 2, then looks
 for each control of ``chain.simulator.controls`` in at most 1 000 seeds. Status 1 where an invariant
-broke or a control was not found.
+broke or a control was not found. A run with a journal goes on where it was interrupted, if the
+commit is the same.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import sys
 import time
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks.environment import environment, write_json
+from benchmarks.environment import commit, environment, write_json
 from chain.simulator.checks import Violation
 from chain.simulator.controls import CONTROLS, find
 from chain.simulator.network import Network, Setting
 from gvm.progress import progress_bar
 
 
+class Journal:
+    """The seeds that are done, a line each; without a path they are in memory only."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.commit = path, commit()
+        self.rows: dict[tuple[int, int, int, int], dict[str, Any]] = {}
+        if path is not None and path.exists():
+            for line in path.read_text().splitlines():
+                row = json.loads(line)
+                if row["commit"] == self.commit:
+                    self.rows[tuple(row["place"])] = row
+
+    def keep(self, setting: Setting, row: dict[str, Any]) -> None:
+        """Writes a seed down."""
+        place = place_of(setting, row["seed"])
+        self.rows[place] = row
+        if self.path is not None:
+            with open(self.path, "a") as file:
+                file.write(json.dumps({**row, "place": place, "commit": self.commit}) + "\n")
+
+
+def place_of(setting: Setting, seed: int) -> tuple[int, int, int, int]:
+    """What names a seed's run."""
+    return setting.validators, setting.faulty, setting.heights, seed
+
+
 def one(setting: Setting, seed: int) -> dict[str, Any]:
     """What happened in one seed."""
+    begin = time.process_time()
     network = Network(seed, setting)
     faults = sorted({host.fault for host in network.hosts if host.fault})
     found: dict[str, Any] = {"seed": seed, "faults": faults, "violation": None}
     try:
         checks = network.run()
     except Violation as violation:
-        return found | {"violation": str(violation)}
+        return found | {"violation": str(violation), "seconds": time.process_time() - begin}
     lives = sum(host.life for host in network.hosts)
     return found | {
         "events": network.count,
         "failed_rounds": checks.rounds,
         "evidence": checks.evidence,
         "crashes": lives,
+        "seconds": time.process_time() - begin,
     }
 
 
-def many(setting: Setting, seeds: int, processes: int) -> dict[str, Any]:
-    """All seeds of a setting, summed."""
-    begin = time.perf_counter()
+def many(setting: Setting, seeds: int, processes: int, journal: Journal) -> dict[str, Any]:
+    """All seeds of a setting, summed; seconds are of one processor."""
     title = f"{setting.validators} validators, {setting.faulty} faulty"
-    with multiprocessing.Pool(processes) as pool, progress_bar(seeds, title) as advance:
-        rows = []
-        for row in pool.imap_unordered(partial(one, setting), range(seeds), chunksize=4):
-            rows.append(row)
+    left = [seed for seed in range(seeds) if place_of(setting, seed) not in journal.rows]
+    with multiprocessing.Pool(processes) as pool, progress_bar(len(left), title) as advance:
+        for row in pool.imap_unordered(partial(one, setting), left, chunksize=4):
+            journal.keep(setting, row)
             advance("")
+    rows = [journal.rows[place_of(setting, seed)] for seed in range(seeds)]
     zoo = Counter(name for row in rows for name in row["faults"])
     decided = [row for row in rows if row["violation"] is None]
     return {
@@ -63,7 +95,7 @@ def many(setting: Setting, seeds: int, processes: int) -> dict[str, Any]:
         "decided": len(decided),
         "violations": sorted((row["seed"], row["violation"]) for row in rows if row["violation"]),
         "faults": dict(sorted(zoo.items())),
-        "seconds": round(time.perf_counter() - begin, 1),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
     } | {
         name: sum(row[name] for row in decided)
         for name in ("events", "failed_rounds", "evidence", "crashes")
@@ -75,11 +107,13 @@ def main(
     heights: Annotated[int, typer.Option(min=1)] = 50,
     wide: Annotated[int, typer.Option(min=1, help="Seeds of 7 validators.")] = 300,
     processes: Annotated[int, typer.Option(min=1)] = 2,
+    journal: Annotated[Path | None, typer.Option(help="Keep the seeds that are done.")] = None,
     save: Annotated[bool, typer.Option("--save", help="Write results/simulation.json.")] = False,
 ) -> None:
     """See the module."""
-    narrow = many(Setting(heights=heights), seeds, processes)
-    broad = many(Setting(validators=7, faulty=2, heights=heights), wide, processes)
+    kept = Journal(journal)
+    narrow = many(Setting(heights=heights), seeds, processes, kept)
+    broad = many(Setting(validators=7, faulty=2, heights=heights), wide, processes, kept)
     controls = []
     for control in CONTROLS:
         found = find(control, range(1000))
