@@ -189,8 +189,8 @@ class Builder:
     ) -> tuple[Value, ...]:
         """Adds one node and returns its outputs; the core judges it.
 
-        Results of real values are real, except what is discrete and what a convert states: that is
-        of the type its attributes say.
+        Results of real values are real, except what is discrete and what a convert or a division to
+        whole numbers states: that is of the type its attributes say.
         """
         operator = OPERATORS[op]
         complete = operator.complete(attributes or {})
@@ -201,7 +201,8 @@ class Builder:
         )
         derived = infer(op, asked, complete, self.max_batch, len(self.nodes))
         if real:
-            if operator.result != "discrete" and op != "convert":
+            stated = op == "convert" or bool(complete.get("direction"))
+            if operator.result != "discrete" and not stated:
                 kept = asked[operator.keeps].dtype if operator.result == "keeps" else None
                 derived = tuple(
                     replace(t, dtype="real", fraction_bits=0, bound=0)

@@ -99,6 +99,13 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[Builder, Value], Value]]] = {
     "reduce_max": (IMAGE, lambda g, x: g.reduce_max(x, axes=(2,), keepdims=1)),
     "normalize": (IMAGE, lambda g, x: g.normalize(x, trailing_axes=2)),
     "normalize_uncentred": (ROW, lambda g, x: g.normalize(x, trailing_axes=1, centred=0)),
+    **{
+        f"div_{n}": (
+            ROW,
+            (lambda n: lambda g, x: g.div(x, g.add(x, g.unary(x, function=1)), direction=n))(n),
+        )
+        for n in (0, 1, 2, 3)
+    },
     "divide": (ROW, lambda g, x: g.divide(x, divisor=3)),
     "softmax": (ROW, lambda g, x: g.softmax(x)),
     "broadcast_to": ((-1, 1, 4), lambda g, x: g.broadcast_to(x, shape=(-1, 3, 4))),

@@ -121,6 +121,20 @@ def _normalize(e: Emitter, a: Attributes, x: Value) -> Value:
     return e.value(e.labelled("Div", [given, root]))
 
 
+@form("div")
+def _div(e: Emitter, a: Attributes, x: Value, y: Value) -> Value:
+    made = _elements("Div")(e, a, x, y)
+    direction = integer(a, "direction")
+    if direction == 0:
+        return made
+    layout = e.layout(made)
+    if direction != 2:
+        kind = "Floor" if direction == 1 else "Round"
+        return e.value(e.labelled(kind, [e.name(made, layout)]), layout)
+    size = e.add("Floor", [e.add("Abs", [e.name(made, layout)])])
+    return e.value(e.labelled("Mul", [size, e.add("Sign", [e.name(made, layout)])]), layout)
+
+
 @form("divide")
 def _divide(e: Emitter, a: Attributes, x: Value) -> Value:
     divisor = integer(a, "divisor")
