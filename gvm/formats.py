@@ -137,8 +137,14 @@ class Chooser:
             if x == v
         ]
         return bool(readers) and all(
-            OPERATORS[n.op].input_spec(i).accepts[0] == "i32" for n, i in readers
+            OPERATORS[n.op].input_spec(i).accepts[0] == "i32" and n.op != "div" for n, i in readers
         )
+
+    def is_divided(self, v: Value) -> bool:
+        """Whether a parameter, which training leaves alone, is only divided or divided by: then it
+        has 32 bits."""
+        readers = self._consumers.get(v, [])
+        return bool(readers) and all(n.op == "div" for n in readers) and not self.is_trained(v)
 
     def bias(self, v: Value) -> tuple[int, int]:
         """Fraction bits of a bias, which is i32, and of its i16 in profile w16.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gvm import _core, batch_training
 from gvm.batch import examples_of
 from gvm.errors import GvmError, ImportModelError
-from gvm.formats import EXTRA_WEIGHT_BITS, MOST_FRACTION_BITS, Chooser, Formats
+from gvm.formats import EXTRA_WEIGHT_BITS, MOST_FRACTION_BITS, Chooser, Formats, fraction_bits
 from gvm.graph import TOTAL, Builder, Graph, Node, Parameter, Value
 from gvm.operator import Operator
 from gvm.ops import OPERATORS
@@ -255,6 +255,10 @@ class Quantizer:
             return
         if self.chosen.is_limit(p.value) and "i32" in self.demand.get(p.value, []):
             bits = self.chosen.i32(p.value)
+            self.rounded[p.value] = {"i32": self._add_parameter(p.name, p.data, "i32", bits, False)}
+            return
+        if self.chosen.is_divided(p.value):
+            bits = fraction_bits(self.ranges.get(p.value, 0.0), "i32", 0, MOST_FRACTION_BITS)
             self.rounded[p.value] = {"i32": self._add_parameter(p.name, p.data, "i32", bits, False)}
             return
         narrow = self.chosen.i16(p.value)

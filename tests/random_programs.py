@@ -199,9 +199,12 @@ class Graphs:
         self.add("bias_add", (x, self.constant(self.type(x).shape[-1:], "i32", least)))
 
     def binary(self) -> None:
-        """A sum, difference or product with broadcasting."""
-        op = self.rng.choice(("add", "sub", "mul"))
-        dtypes = ("i16", "i32") if op == "mul" else ("i16", "i32", "i64")
+        """A sum, difference, product or quotient with broadcasting."""
+        op = self.rng.choice(("add", "sub", "mul", "div"))
+        dtypes = ("i16", "i32") if op in ("mul", "div") else ("i16", "i32", "i64")
+        given: dict[str, int] = {}
+        if op == "div":
+            given = {"direction": self.rng.randrange(4), **self.rounded(8)}
         a = self.pick(*dtypes)
         shape = self.type(a).shape
         if self.rng.randrange(2):
@@ -209,7 +212,7 @@ class Graphs:
         else:
             tail = shape[self.rng.randrange(1, len(shape) + 1) :]
             b = self.constant([self.rng.choice((1, d)) for d in tail], "i16")
-        self.add(op, (a, b) if self.rng.randrange(2) else (b, a))
+        self.add(op, (a, b) if self.rng.randrange(2) else (b, a), **given)
 
     def dropped(self) -> None:
         """A dropout, and one of the same stream."""

@@ -65,6 +65,11 @@ def chosen(g: Builder, x: Value) -> Value:
     return g.select(g.logical(g.compare(x, other, relation=1), function=3), x, other)
 
 
+def quotient(direction: int) -> Callable[[Builder, Value], Value]:
+    """x / (x + exp(x))."""
+    return lambda g, x: int(g.div(x, g.add(x, g.unary(x, function=1)), direction=direction))
+
+
 CASES: dict[str, tuple[tuple[int, ...], Callable[[Builder, Value], Value]]] = {
     **{op: (IMAGE, two(op)) for op in ("add", "sub", "mul", "maximum", "minimum")},
     "relu": (ROW, lambda g, x: g.relu(x)),
@@ -99,13 +104,7 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[Builder, Value], Value]]] = {
     "reduce_max": (IMAGE, lambda g, x: g.reduce_max(x, axes=(2,), keepdims=1)),
     "normalize": (IMAGE, lambda g, x: g.normalize(x, trailing_axes=2)),
     "normalize_uncentred": (ROW, lambda g, x: g.normalize(x, trailing_axes=1, centred=0)),
-    **{
-        f"div_{n}": (
-            ROW,
-            (lambda n: lambda g, x: g.div(x, g.add(x, g.unary(x, function=1)), direction=n))(n),
-        )
-        for n in (0, 1, 2, 3)
-    },
+    **{f"div_{n}": (ROW, quotient(n)) for n in range(4)},
     "divide": (ROW, lambda g, x: g.divide(x, divisor=3)),
     "softmax": (ROW, lambda g, x: g.softmax(x)),
     "broadcast_to": ((-1, 1, 4), lambda g, x: g.broadcast_to(x, shape=(-1, 3, 4))),

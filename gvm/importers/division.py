@@ -35,12 +35,19 @@ def floor_or_ceiling(t: Shapes, x: Value, direction: int, up: bool = False) -> V
 
 
 def settle_quotients(graph: Graph) -> Graph:
-    """The same function, with ``div`` where a number is multiplied by a reciprocal: one rounding
-    instead of two. What it replaces is left behind unused."""
+    """The same function, with ``div`` where a number is multiplied by a reciprocal, and one table
+    where the reciprocal is of a root: one rounding instead of two. What it replaces is left behind
+    unused."""
     producer = graph.producer()
-    reciprocal = BY_NAME["reciprocal"].number
+    reciprocal, root, of_root = (BY_NAME[n].number for n in ("reciprocal", "sqrt", "rsqrt"))
     nodes = []
     for node in graph.nodes:
+        if node.op == "unary" and node.attributes["function"] == reciprocal:
+            inner = producer.get(node.inputs[0])
+            if inner and inner.op == "unary" and inner.attributes["function"] == root:
+                node = replace(
+                    node, inputs=inner.inputs, attributes={**node.attributes, "function": of_root}
+                )
         for x, r in (node.inputs[:2], node.inputs[1::-1]) if node.op == "mul" else ():
             inner = producer.get(r)
             if inner is None or inner.op != "unary" or inner.attributes["function"] != reciprocal:

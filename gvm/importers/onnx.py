@@ -34,6 +34,7 @@ from gvm.importers import (  # noqa: F401 (they register)
     onnx_sequences,
     onnx_windows,
 )
+from gvm.importers.division import settle_quotients
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.masks import settle_masks
@@ -71,7 +72,7 @@ def load_onnx(source: Any) -> Graph:
         raise ImportModelError("ONNX is not installed: pip install 'gvm[onnx]'")
     model, description = _read(source)
     graph = _translate(without_functions(model, description), description)
-    return fold_affine(sink_transposes(settle_masks(fuse_normalizations(graph))))
+    return fold_affine(sink_transposes(settle_masks(settle_quotients(fuse_normalizations(graph)))))
 
 
 def _read(source: Any) -> tuple[Any, str]:

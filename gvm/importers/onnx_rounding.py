@@ -9,6 +9,7 @@ import numpy as np
 
 from gvm.graph import Value
 from gvm.importers.arithmetic import add, subtract
+from gvm.importers.division import DOWN, NEAREST, TOWARDS_ZERO, floor_or_ceiling, whole_quotient
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_choices import REAL, as_real, kind_of
 from gvm.importers.onnx_nodes import HANDLERS, Node, Translator, handles
@@ -29,26 +30,17 @@ def rounded(t: Translator, x: Value) -> Value:
     return int(t.g.convert(x, dtype=DTYPES["i32"], fraction_bits=0))
 
 
-def stepped(t: Translator, x: Value, up: bool) -> Value:
-    """The whole number at x or next to it, above (``up``) or below."""
-    near = rounded(t, x)
-    one = t.low.whole(1, "one")
-    beside = t.g.compare(near, x, relation=1) if up else t.g.compare(x, near, relation=1)
-    moved = t.g.add(near, one) if up else t.g.sub(near, one)
-    return int(t.g.select(beside, t.low.exact(moved), near))
-
-
 def toward_zero(t: Translator, x: Value) -> Value:
     """The whole number next to x on the side of 0."""
-    negative = t.g.compare(x, t.low.number(0.0, "zero"), relation=1)
-    return int(t.g.select(negative, stepped(t, x, True), stepped(t, x, False)))
+    return floor_or_ceiling(t, x, TOWARDS_ZERO)
 
 
 @handles("Round", "Floor", "Ceil")
 def _round(t: Translator, node: Node, x: Tensor) -> Tensor:
     if kind_of(t, x) != REAL:
         return x
-    made = rounded(t, x.value) if node.type == "Round" else stepped(t, x.value, node.type == "Ceil")
+    direction = NEAREST if node.type == "Round" else DOWN
+    made = floor_or_ceiling(t, x.value, direction, up=node.type == "Ceil")
     return Tensor(as_real(t, made), x.merged)
 
 
@@ -82,6 +74,12 @@ def _times(t: Translator, x: Value, factor: Any, name: str) -> Value:
     return int(t.g.mul(x, t.low.parameter(Constant(data, name)), name=name))
 
 
+def _over(t: Translator, x: Value, divisor: Any, name: str) -> Value:
+    """The nearest whole number to x over a constant of 32 bits."""
+    data = np.asarray(divisor, np.float64)
+    return whole_quotient(t, x, t.low.parameter(Constant(data, name)), NEAREST)
+
+
 def _saturated(t: Translator, x: Value, zero: Constant | None, kind: str) -> Tensor:
     """Whole numbers plus a zero point, within the range of an element type."""
     if kind not in RANGES:
@@ -106,8 +104,7 @@ def _quantize(
     kind = "uint8" if shift is None else shift.data.dtype.name
     if shift is None and node.integer("output_dtype", 0):
         kind = helper.tensor_dtype_to_np_dtype(node.integer("output_dtype", 0)).name
-    factor = 1 / by.data.astype(np.float64)
-    value = rounded(t, _times(t, t.whole(x), factor, f"{node.name}/scale"))
+    value = _over(t, t.whole(x), by.data, f"{node.name}/scale")
     return _saturated(t, value, shift, kind)
 
 
@@ -130,10 +127,10 @@ def _dynamic(t: Translator, node: Node, x: Tensor) -> list[Tensor]:
     axes = tuple(range(len(t.g.shape(value))))
     most = t.g.relu(t.low.max(value, axes, False))
     least = t.g.relu(t.low.max(t.low.negative(value), axes, False))
-    scale = int(t.g.divide(t.g.add(most, least), divisor=255))
-    per_unit = t.low.unary("reciprocal", scale)
-    zero = rounded(t, int(t.g.mul(least, per_unit)))
-    made = rounded(t, int(t.g.mul(value, per_unit)))
+    span = t.g.add(most, least)
+    steps = t.low.parameter(Constant(np.asarray(255.0), "steps"))
+    scale = int(t.g.divide(span, divisor=255))
+    zero, made = (whole_quotient(t, t.g.mul(x, steps), span, NEAREST) for x in (least, value))
     low, high = t.low.whole(0), t.low.whole(255, "limit")
     zero = int(t.g.minimum(zero, high))
     shifted = t.low.exact(t.g.add(made, zero))
@@ -190,9 +187,9 @@ def _qlinear_matmul(t: Translator, node: Node, a: Operand, *rest: Operand) -> Te
     )
     if scale_a.ndim == 1 and scale_a.size > 1:
         scale_a = scale_a[:, None]
-    factor = scale_a * scale_b / scale_y
+    per_unit = scale_y / (scale_a * scale_b)
     zero = must_be_constant(y_zero, "zero point")
-    value = rounded(t, _times(t, made, factor.reshape(factor.shape or ()), f"{node.name}/scale"))
+    value = _over(t, made, per_unit, f"{node.name}/scale")
     return _saturated(t, value, zero.derive(zero.data.reshape(())), zero.data.dtype.name)
 
 
@@ -238,9 +235,9 @@ def _qlinear_conv(t: Translator, node: Node, x: Operand, *rest: Operand) -> Tens
     of_x, of_w, of_y = (
         must_be_constant(s, "scale").data.astype(np.float64) for s in (x_scale, w_scale, y_scale)
     )
-    factor = (of_x.reshape(()) * of_w / of_y.reshape(())).reshape(-1)
-    by = _along(t, made, Constant(factor, f"{node.name}/scale"), 1)
+    per_unit = (of_y.reshape(()) / (of_x.reshape(()) * of_w)).reshape(-1)
+    by = _along(t, made, Constant(per_unit, f"{node.name}/scale"), 1)
     assert by is not None
     zero = must_be_constant(y_zero, "zero point")
-    value = rounded(t, _times(t, made.value, by.data, f"{node.name}/scale"))
+    value = _over(t, made.value, by.data, f"{node.name}/scale")
     return _saturated(t, value, zero.derive(zero.data.reshape(())), zero.data.dtype.name)

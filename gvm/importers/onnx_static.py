@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gvm.errors import ImportModelError
 from gvm.graph import Graph, Value
 from gvm.importers import UnsupportedModel
+from gvm.importers.division import settle_quotients
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
 from gvm.importers.masks import settle_masks
@@ -88,7 +89,9 @@ def load_static(
     if not results:
         return StaticModel(None, (), tuple(found))
     graph = fold_affine(
-        sink_transposes(settle_masks(fuse_normalizations(t.low.g.graph(predict=results))))
+        sink_transposes(
+            settle_masks(settle_quotients(fuse_normalizations(t.low.g.graph(predict=results))))
+        )
     )
     return StaticModel(graph, tuple(names), tuple(found))
 

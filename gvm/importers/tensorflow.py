@@ -21,6 +21,7 @@ from gvm.importers import (  # noqa: F401 (they register operators)
     UnsupportedModel,
     tensorflow_choices,
     tensorflow_control,
+    tensorflow_division,
     tensorflow_functions,
     tensorflow_layout,
     tensorflow_linear,
@@ -30,6 +31,7 @@ from gvm.importers import (  # noqa: F401 (they register operators)
     tensorflow_sequences,
     tensorflow_windows,
 )
+from gvm.importers.division import settle_quotients
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
 from gvm.importers.masks import settle_masks
@@ -83,7 +85,9 @@ def load_tensorflow(source: Any, shapes: Sequence[Sequence[int]] | None = None) 
     _close_shapes(frozen, shapes or ())
     is_file = frozen.variables is None
     graph = translate(frozen.description, *_operations(frozen), is_file)
-    return fold_affine(_with_fewest_transposes(settle_masks(fuse_normalizations(graph))))
+    return fold_affine(
+        _with_fewest_transposes(settle_masks(settle_quotients(fuse_normalizations(graph))))
+    )
 
 
 def _with_fewest_transposes(graph: Graph) -> Graph:
