@@ -75,12 +75,21 @@ def _calibrate_in(
             with np.errstate(all="ignore"):  # what is not finite is refused
                 for value, array in real_values(run, given, [y[part] for y in labels], wanted):
                     if value not in read:
-                        most = float(np.max(np.abs(array))) if array.size else 0.0
+                        most = largest_magnitude(array)
                         largest[value] = max(largest.get(value, 0.0), most, key=_or_nan)
                         squares[value] = squares.get(value, 0.0) + _square(array, most)
                         counts[value] = counts.get(value, 0) + array.size
             advance(f"{min(part.stop, count)} of {count} examples")
     return Ranges(largest, {v: math.sqrt(s / max(counts[v], 1)) for v, s in squares.items()})
+
+
+def largest_magnitude(array: NDArray[Any]) -> float:
+    """max |x|, 0 of nothing; NaN where one is among them."""
+    if not array.size:
+        return 0.0
+    if array.dtype.kind not in "fi":
+        return float(np.max(array))
+    return max(float(np.max(array)), -float(np.min(array)), key=_or_nan)
 
 
 def _square(array: NDArray[Any], most: float) -> float:
@@ -119,7 +128,7 @@ def _examples_at_a_time(graph: Graph) -> int:
 
 
 def _largest(graph: Graph, value: Value, array: NDArray[Any]) -> float:
-    most = float(np.max(np.abs(array))) if array.size else 0.0
+    most = largest_magnitude(array)
     _check_finite(graph, value, most)
     return most
 

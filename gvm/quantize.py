@@ -128,9 +128,11 @@ def check_array(given: NDArray[Any], type_: Type, what: str, error: type[GvmErro
 
 def integers(array: NDArray[Any], dtype: str, fraction_bits: int) -> NDArray[Any]:
     """Real values at a format: scaled, rounded half to even, clamped to the element type."""
-    scaled = np.rint(np.ldexp(np.asarray(array, dtype=np.float64), fraction_bits))
+    scaled = np.asarray(np.ldexp(np.asarray(array, dtype=np.float64), fraction_bits))
+    np.rint(scaled, out=scaled)
     low, high = RANGE[dtype]
-    return np.clip(scaled, low, high).astype(np.int64)
+    np.clip(scaled, low, high, out=scaled)
+    return scaled.astype(np.int64)
 
 
 class Quantizer:
