@@ -294,6 +294,48 @@ def test_sums_and_products_are_converted_where_they_are_made(op: str, level: int
             assert session.clamps(PREDICT)[1] == expected_clamps
 
 
+@pytest.mark.parametrize("level", _core.levels())
+def test_gradients_of_maxima_are_converted_where_they_are_made(level: int) -> None:
+    """Windows that tile an image, overlap, leave gaps and reach into padding; few and many
+    channels."""
+    rng = np.random.default_rng(8)
+    windows = [
+        ((2, 2), (2, 2), (0, 0, 0, 0)),
+        ((3, 3), (2, 2), (0, 0, 0, 0)),
+        ((2, 1), (3, 2), (0, 0, 0, 0)),
+        ((3, 2), (3, 2), (1, 1, 0, 0)),
+    ]
+    for (window, strides, padding), channels in product(windows, (3, 20, 150)):
+        opcode = OPERATORS["max_pool2d"].opcode
+        x_type = Type("i16", 3, (-1, 8, 6, channels))
+        named = {"window": window, "strides": strides, "padding": padding}
+        attributes = list(OPERATORS["max_pool2d"].complete(named).values())
+        (y_type,) = _core.infer(opcode, [x_type], attributes, 4)
+        types = [x_type, Type("i16", 9, y_type.shape)]
+        given = [rng.choice(ENDS, t.concrete(3)).astype(np.int16) for t in types]
+        for dtype, f in ((1, 6), (1, 11), (2, 8)):
+            nodes = Nodes(2)
+            exact = nodes.add("max_pool2d_grad", 0, 1, **named)
+            y = nodes.add("convert", exact, dtype=dtype, fraction_bits=f, rounding=0)
+            body = inference(4) | {
+                "inputs": [tensor(t.dtype, t.fraction_bits, *t.shape) for t in types],
+                "parameters": [],
+                "predict": {"nodes": nodes.take(), "outputs": [y]},
+            }
+            session = _core.Session(load(body), 2, level)
+            assert "max_pool2d_grad#0 + convert#1" in session.plan(PREDICT, 3)
+            sites = {"local": 3, "offset": 0, "batch": 3, "seed": 0, "step": 0, "site": 0}
+            sites |= {"level": 0, "threads": 1}
+            operands = list(zip(types, given, strict=True))
+            for name, values in (("max_pool2d_grad", attributes), ("convert", [dtype, f, 0])):
+                code = OPERATORS[name].opcode
+                made = _core.infer(code, [t for t, _ in operands], values, 4)
+                arrays, clamps = _core.run_operator(code, values, operands, **sites)
+                operands = list(zip(made, arrays, strict=True))
+            assert session.predict(given)[0].tolist() == operands[0][1].tolist()
+            assert session.clamps(PREDICT)[1] == clamps
+
+
 def test_tight_memory_changes_nothing() -> None:
     for run in some_runs(12):
         free, tight = (_core.Session(limited(run, **m), 1) for m in ({}, tightest(run)))

@@ -38,6 +38,11 @@ bool check_booleans(const std::vector<Type>& types, const char* what, const void
   return true;
 }
 
+bool is_made_in_place(const Frame& frame, int value) {
+  const size_t v = static_cast<size_t>(value);
+  return frame.plan.alias[v] == value && frame.plan.offsets[v] >= 0;
+}
+
 // Views point where the value they share memory with points.
 void bind_views(Frame* frame) {
   for (size_t i = 0; i < frame->values.size(); ++i) {
@@ -242,8 +247,8 @@ bool Session::prepare(FunctionKind kind, const Step& step, std::vector<Tensor>* 
     call.fused = &fused;
     counter += static_cast<size_t>(step.convert - step.node);
   }
-  // In training the weights are another time's before they are read again.
-  if (step.keeps && kind != kGrad) {
+  // In training the weights are mostly another time's before they are read again.
+  if (step.keeps && (kind != kGrad || grad_keeps_)) {
     call.kept = &kept_[kind][segment.first_node + static_cast<size_t>(step.node)];
   }
   // A value without a batch is computed in every shard; the shard of the first example counts it.
@@ -353,15 +358,36 @@ bool Session::check_totals(const int64_t* totals, uint32_t segments, Error* erro
   return true;
 }
 
+namespace {
+
+// Whether two pieces of memory have no byte in common.
+bool are_apart(const void* a, int64_t a_bytes, const void* b, int64_t b_bytes) {
+  const uintptr_t x = reinterpret_cast<uintptr_t>(a), y = reinterpret_cast<uintptr_t>(b);
+  return x + static_cast<uint64_t>(a_bytes) <= y || y + static_cast<uint64_t>(b_bytes) <= x;
+}
+
+}  // namespace
+
 Status Session::predict(const void* const* inputs, int64_t n, void* const* outputs, Error* error) {
   std::unique_ptr<Frame> frame = take_frame(kPredict, n);
   bind(kPredict, frame.get(), inputs, nullptr);
+  const Function& f = program_->functions[kPredict];
+  // Results that kernels make as a whole are made where they are wanted.
+  for (size_t i = 0; device_ == nullptr && i < f.outputs.size(); ++i) {
+    Tensor& t = frame->values[static_cast<size_t>(f.outputs[i])];
+    bool apart = is_made_in_place(*frame, f.outputs[i]);
+    for (size_t j = 0; apart && j < program_->inputs.size(); ++j) {
+      const Tensor& given = frame->values[j];
+      apart = are_apart(outputs[i], t.bytes(), given.data, given.bytes());
+    }
+    if (apart) t.data = outputs[i];
+  }
+  bind_views(frame.get());
   const Status status = run_segment(kPredict, frame.get(), 0, Batch{n, 0, n}, 0, 0, error);
   if (status != Status::ok) return status;
-  const Function& f = program_->functions[kPredict];
   for (size_t i = 0; i < f.outputs.size(); ++i) {
     const Tensor& t = frame->values[static_cast<size_t>(f.outputs[i])];
-    download(outputs[i], t.data, static_cast<uint64_t>(t.bytes()));
+    if (t.data != outputs[i]) download(outputs[i], t.data, static_cast<uint64_t>(t.bytes()));
   }
   give_frame(kPredict, std::move(frame));
   return Status::ok;
@@ -387,6 +413,10 @@ Status Session::run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Er
   const Function& f = program_->functions[kGrad];
   const size_t segment = shard->next_segment;
   if (!check_totals(totals, static_cast<uint32_t>(segment), error)) return error->status;
+  if (segment == 0) {
+    grad_keeps_ = grad_version_ == version_;
+    grad_version_ = version_;
+  }
   // A segment that stops half-way leaves values that no other can go on from.
   shard->failed = true;
   Frame* frame = shard->frame.get();

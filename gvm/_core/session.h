@@ -121,6 +121,9 @@ struct DirectUpdate {
   int operand;              // of the update: the gradient
 };
 
+// Whether a value has memory of its own in the arena, not that of another value or of a constant.
+bool is_made_in_place(const Frame& frame, int value);
+
 // Points the views of a frame where the values they share memory with point.
 void bind_views(Frame* frame);
 
@@ -223,6 +226,9 @@ class Session {
   Buffer parameters_, state_, next_parameters_, next_state_;
   std::vector<Buffer> totals_;
   uint64_t version_ = 0;
+  // Of the last shard that began; weights are kept for a second one with the same.
+  uint64_t grad_version_ = ~uint64_t{0};
+  bool grad_keeps_ = false;
   int64_t counted_elsewhere_ = 0;
   bool profiling_ = false;
   std::vector<StepTime> times_;

@@ -10,11 +10,6 @@ namespace gvm {
 
 namespace {
 
-bool is_made_in_place(const Frame& frame, int value) {
-  const size_t v = static_cast<size_t>(value);
-  return frame.plan.alias[v] == value && frame.plan.offsets[v] >= 0;
-}
-
 // How often the nodes of a function read each value.
 std::vector<int> count_reads(const Function& f) {
   std::vector<int> reads(f.values.size(), 0);

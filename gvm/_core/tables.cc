@@ -198,7 +198,12 @@ bool pack(int function, int in_bits, int out_bits, int bits, const uint8_t* want
     table->wide = {};
   }
   const std::vector<uint8_t>& flags = table->clamped;
-  if (std::find(flags.begin(), flags.end(), 1) == flags.end()) table->clamped = {};
+  const auto clamps = [&](int q) { return flags[static_cast<uint16_t>(q)] != 0; };
+  while (table->low + 1 < 32768 && clamps(table->low + 1)) ++table->low;
+  while (table->high - 1 > table->low && clamps(table->high - 1)) --table->high;
+  const int64_t at_ends = (table->low + 32769) + (32768 - table->high);
+  table->clamps_at_ends = at_ends == std::count(flags.begin(), flags.end(), 1);
+  if (at_ends == 0 && table->clamps_at_ends) table->clamped = {};
   return true;
 }
 

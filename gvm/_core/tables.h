@@ -55,6 +55,9 @@ struct UnaryTable {
   std::vector<int16_t> narrow;   // bits = 16
   std::vector<int32_t> wide;     // bits = 32
   std::vector<uint8_t> clamped;  // empty when no entry clamps
+  // Where the inputs that clamp are those <= low and those >= high, as for monotonic functions.
+  bool clamps_at_ends = false;
+  int low = -32769, high = 32768;
 };
 
 // The entries of the `count` inputs alone: for a few elements a whole table costs more than they

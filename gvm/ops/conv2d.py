@@ -147,3 +147,15 @@ def convolution_cases() -> Iterator[
     yield "many-filters", (3, 2, 5), (2, 2, 5, 131), {}
     yield "wide-groups", (4, 5, 18), (3, 2, 9, 16), {"groups": 2, "strides": (1, 2)}
     yield "even-groups", (3, 4, 64), (2, 2, 32, 18), {"groups": 2, "padding": (1, 0, 0, 1)}
+    yield (
+        "one-channel-rows",
+        (9, 13, 1),
+        (5, 3, 1, 4),
+        {"padding": (2, 1, 0, 3), "dilation": (1, 2)},
+    )
+    yield (
+        "one-channel-many-terms",
+        (10, 26, 1),
+        (9, 8, 1, 2),
+        {"strides": (2, 1), "padding": (3,) * 4},
+    )

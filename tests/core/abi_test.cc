@@ -177,6 +177,14 @@ void test_batches(const std::string& folder) {
   int32_t y[24];
   void* outputs[1] = {y};
   gvm_loss loss = {0, 0, 0};
+  // Outputs may lie where inputs do.
+  CHECK(gvm_session_predict(m.session, m.inputs, 4, outputs, &error) == GVM_OK);
+  alignas(64) int32_t both[24] = {};
+  std::memcpy(both, m.x, sizeof m.x);
+  const void* within[1] = {both};
+  void* over[1] = {both};
+  CHECK(gvm_session_predict(m.session, within, 4, over, &error) == GVM_OK);
+  CHECK(std::memcmp(both, y, 4 * 3 * sizeof *y) == 0);
   for (uint64_t n : {uint64_t{0}, uint64_t{9}, UINT64_MAX, uint64_t{1} << 63}) {
     CHECK(gvm_session_predict(m.session, m.inputs, n, outputs, &error) == GVM_BAD_INPUT);
     CHECK(gvm_session_loss(m.session, m.inputs, m.labels, n, &loss, &error) == GVM_BAD_INPUT);

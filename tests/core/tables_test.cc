@@ -233,6 +233,20 @@ void run_packed() {
       check(whole->clamped.empty() == (function == UnaryFunction::tanh), "flags without clamps");
     }
   }
+  // Where the clamped inputs are said to be those at the ends, they are; as tanh's at 15 bits.
+  for (const UnaryFunction function :
+       {UnaryFunction::tanh, UnaryFunction::exp, UnaryFunction::reciprocal}) {
+    const int f = static_cast<int>(function);
+    const gvm::UnaryTable* t = cache.unary(f, 11, 15, 16);
+    check(t != nullptr, "a table is refused");
+    bool same = true;
+    for (int q = -32768; q < 32768; ++q) {
+      const bool clamps = !t->clamped.empty() && t->clamped[static_cast<uint16_t>(q)] != 0;
+      same = same && clamps == (q <= t->low || q >= t->high);
+    }
+    check(same == t->clamps_at_ends, "clamps at the ends");
+    if (function == UnaryFunction::tanh) check(same && t->high < 32768, "of tanh");
+  }
   check(cache.unary(0, 12, 10, 16) == nullptr && cache.exponentials(20) == nullptr, "a bad table");
   const gvm::Exponentials* e = cache.exponentials(8);
   check(e != nullptr && e == cache.exponentials(8) && e->factor[1][1] == 395007542, "exponentials");

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/panels.h"
+
 namespace gvm {
 
 namespace {
@@ -12,7 +14,9 @@ constexpr int64_t kSlack = 16;          // numbers that a copy may write beyond 
 constexpr int64_t kTermsHeld = 256;     // even; of each line, where lines are copied first
 constexpr int64_t kPositionsHeld = 64;  // even
 constexpr int64_t kLinesHeld = 128;
-constexpr int64_t kLongSegment = 32;  // consecutive terms that are packed where they lie
+constexpr int64_t kRowTerms = 64;      // even; held of as many positions
+constexpr int64_t kWholeSegment = 32;  // multiples of so many consecutive terms, or at least
+constexpr int64_t kLongSegment = 128;  // so many, are packed where they lie
 
 // A position, stepped in order without divisions.
 struct Position {
@@ -125,6 +129,44 @@ class Reader {
   const int64_t segment_;
 };
 
+// Whether a term is read by consecutive positions of a row at consecutive places.
+bool reads_rows(const Gather& g) {
+  return g.channels == 1 && g.image_channels == 1 && g.w.stride == 1;
+}
+
+// For such a gather: to[t * stride + i] = term first + t of position begin + i, for t < terms and
+// i < n.
+void read_rows(const Gather& g, int64_t begin, int64_t n, int64_t first, int64_t terms, int16_t* to,
+               int64_t stride) {
+  Position at = Position::at(g, begin);
+  for (int64_t done = 0; done < n;) {
+    const int64_t count = std::min(n - done, g.w.out - at.column);
+    int64_t r = first / g.w.window, s = first % g.w.window;
+    for (int64_t t = 0; t < terms; ++t) {
+      int16_t* const line = to + t * stride + done;
+      const int64_t row = at.row * g.h.stride - g.h.before + r * g.h.dilation;
+      const int64_t column = at.column - g.w.before + s * g.w.dilation;
+      // Places [low, high) of the line lie within the image.
+      const int64_t low = std::min(std::max<int64_t>(-column, 0), count);
+      const bool outside = row < 0 || row >= g.h.in;
+      const int64_t high = outside ? low : std::max(low, std::min(count, g.w.in - column));
+      clear(low, line);
+      if (high > low) {
+        const int16_t* const from = g.data + (at.image * g.h.in + row) * g.w.in + column;
+        std::memcpy(line + low, from + low, static_cast<size_t>(high - low) * sizeof *line);
+      }
+      clear(count - high, line + high);
+      if (++s == g.w.window) {
+        s = 0;
+        ++r;
+      }
+    }
+    done += count;
+    at.column += count - 1;
+    at.step(g);
+  }
+}
+
 // Packs terms [term, term + terms) of up to `width` lines whose terms come in segments of even
 // length `length`: start(line, q) is segment q, null if zero.
 template <typename Start>
@@ -145,9 +187,49 @@ void pack_segments(const GemmKernels& kernels, int held, int64_t length, int64_t
   }
 }
 
+// Lines are positions.
+void pack_position_rows(const Gather& g, const GemmKernels& kernels, Span lines, Span terms,
+                        int width, int16_t* panels, int64_t panel_stride) {
+  int16_t copied[kRowTerms][kPositionsHeld];
+  const int64_t block = kPositionsHeld / width * width;
+  for (int64_t i = 0; i < lines.count; i += block) {
+    const int64_t count = std::min(block, lines.count - i);
+    for (int64_t done = 0; done < terms.count; done += kRowTerms) {
+      const int64_t n = std::min(kRowTerms, terms.count - done);
+      read_rows(g, lines.first + i, count, terms.first + done, n, copied[0], kPositionsHeld);
+      for (int64_t j = 0; j < count; j += width) {
+        const int held = static_cast<int>(std::min<int64_t>(width, count - j));
+        kernels.pack_terms(copied[0] + j, kPositionsHeld, held, n, width,
+                           panels + (i + j) / width * panel_stride + done * width);
+      }
+    }
+  }
+}
+
+// Terms are positions.
+void pack_term_rows(const Gather& g, const GemmKernels& kernels, Span lines, Span terms, int width,
+                    int16_t* panels, int64_t panel_stride) {
+  int16_t copied[kMaxWidth][kTermsHeld];
+  const int16_t* starts[kMaxWidth];
+  for (int j = 0; j < kMaxWidth; ++j) starts[j] = copied[j];
+  for (int64_t i = 0; i < lines.count; i += width) {
+    const int held = static_cast<int>(std::min<int64_t>(width, lines.count - i));
+    int16_t* const panel = panels + i / width * panel_stride;
+    for (int64_t done = 0; done < terms.count; done += kTermsHeld) {
+      const int64_t n = std::min(kTermsHeld, terms.count - done);
+      read_rows(g, terms.first + done, n, lines.first + i, held, copied[0], kTermsHeld);
+      kernels.pack_lines(starts, held, n, width, panel + done * width);
+    }
+  }
+}
+
 void pack_positions(const void* context, const GemmKernels& kernels, int64_t line, int64_t lines,
                     int64_t term, int64_t terms, int width, int16_t* panels, int64_t panel_stride) {
   const Gather& g = *static_cast<const Gather*>(context);
+  if (reads_rows(g)) {
+    pack_position_rows(g, kernels, {line, lines}, {term, terms}, width, panels, panel_stride);
+    return;
+  }
   const Reader reader(g);
   Position next = Position::at(g, line);
   for (int64_t i = 0; i < lines; i += width) {
@@ -158,7 +240,7 @@ void pack_positions(const void* context, const GemmKernels& kernels, int64_t lin
       next.step(g);
     }
     int16_t* const panel = panels + i / width * panel_stride;
-    if (g.channels % 2 == 0 && g.channels >= kLongSegment) {
+    if (g.channels % kWholeSegment == 0 || (g.channels % 2 == 0 && g.channels >= kLongSegment)) {
       pack_segments(kernels, held, g.channels, term, terms, width, panel, [&](int j, int64_t q) {
         return reader.channels(at[j], q / g.w.window, q % g.w.window);
       });
@@ -180,6 +262,10 @@ void pack_positions(const void* context, const GemmKernels& kernels, int64_t lin
 void pack_terms(const void* context, const GemmKernels& kernels, int64_t line, int64_t lines,
                 int64_t term, int64_t terms, int width, int16_t* panels, int64_t panel_stride) {
   const Gather& g = *static_cast<const Gather*>(context);
+  if (reads_rows(g)) {
+    pack_term_rows(g, kernels, {line, lines}, {term, terms}, width, panels, panel_stride);
+    return;
+  }
   const Reader reader(g);
   const int64_t block = kLinesHeld / width * width;
   int16_t copied[kPositionsHeld][kLinesHeld + kSlack];

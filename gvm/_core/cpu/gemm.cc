@@ -467,7 +467,9 @@ int64_t Gemm::kept_pieces() const {
 
 void gemm(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch) {
   if (job.m == 0 || job.n == 0) return;
-  if (job.route == GemmRoute::automatic && gemm_few_rows(job, cpu, threads, scratch)) return;
+  // Packed columns are read faster, even by one row, but packing them for it is not worth it.
+  const bool may_be_few = job.route == GemmRoute::automatic && job.kept == nullptr;
+  if (may_be_few && gemm_few_rows(job, cpu, threads, scratch)) return;
   const bool adds_up = job.epilogue.type == DType::i64 && job.epilogue.sink == nullptr;
   if (job.k <= kPassTerms || adds_up) {
     run_passes(job, cpu, threads, scratch);

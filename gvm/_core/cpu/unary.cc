@@ -11,6 +11,12 @@ constexpr int64_t kChunk = 4096;
 int64_t count_clamps(const UnaryTable& table, const int16_t* x, int64_t n) {
   int64_t clamps = 0;
   if (table.clamped.empty()) return clamps;
+  if (table.clamps_at_ends) {
+    const int low = table.low, high = table.high;
+    int32_t outside = 0;  // of a chunk of fewer than 2^31
+    for (int64_t i = 0; i < n; ++i) outside += (x[i] <= low) | (x[i] >= high);
+    return outside;
+  }
   for (int64_t i = 0; i < n; ++i) clamps += table.clamped[static_cast<uint16_t>(x[i])];
   return clamps;
 }
