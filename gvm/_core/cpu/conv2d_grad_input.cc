@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "cpu/convolution.h"
+#include "cpu/panels.h"
 
 namespace gvm {
 
@@ -127,6 +128,110 @@ void run_thin(const Call& call, const Convolution& c) {
   if (to.clamps != nullptr) *to.clamps += clamps;
 }
 
+// Memory of one thread for a product within a task.
+class TaskScratch : public Scratch {
+ public:
+  void* get(int slot, int64_t bytes) override {
+    std::vector<uint8_t>& memory = slots_[slot];
+    const size_t needed = static_cast<size_t>(bytes) + kLine;
+    if (memory.size() < needed) memory.resize(needed);
+    const uintptr_t at = reinterpret_cast<uintptr_t>(memory.data());
+    return memory.data() + (kLine - at % kLine) % kLine;
+  }
+
+ private:
+  static constexpr size_t kLine = 64;
+  std::vector<uint8_t> slots_[4];
+};
+
+constexpr int64_t kVector = 32;        // what columns of a product are rounded up to, about
+constexpr int64_t kAddCost = 16;       // of adding a sum to another, in multiply-adds
+constexpr int64_t kScatterRows = 128;  // positions that are worth packing the weights for
+
+// Whether products of whole windows, added where windows overlap, cost less than gathering what
+// each pixel reads: few channels leave most of a vector of columns empty, and much of what the
+// pixels at an image's edge read is padding.
+bool scatters(const Convolution& c) {
+  if (c.groups > 1) return false;
+  const WindowAxis& h = c.window.h;
+  const WindowAxis& v = c.window.w;
+  const int64_t columns = c.window.elements() * c.channels, positions = h.out() * v.out();
+  const int64_t whole =
+      positions * (divide_up(columns, kVector) * kVector * c.filters + columns * kAddCost);
+  const int64_t strides = h.stride * v.stride;
+  const int64_t gathered = h.in * v.in * (c.window.elements() / strides + 1) * c.filters *
+                           divide_up(c.channels, kVector) * kVector;
+  return whole < gathered / 2;
+}
+
+// Adds what the windows of an image's positions hold: [positions, window, channels] to
+// [pixels, channels].
+void add_windows(const Convolution& c, const RowKernels& kernels, const int64_t* windows,
+                 int64_t* pixels) {
+  const WindowAxis& h = c.window.h;
+  const WindowAxis& v = c.window.w;
+  for (int64_t row = 0; row < h.out(); ++row) {
+    for (int64_t column = 0; column < v.out(); ++column) {
+      for (int64_t r = h.first(row); r < h.last(row); ++r) {
+        // Elements of a window's row that are neighbours in the image are added together.
+        const int64_t joined = v.dilation == 1 ? std::max<int64_t>(v.window, 1) : 1;
+        for (int64_t s = v.first(column); s < v.last(column); s += joined) {
+          const int64_t i = h.start(row) + r * h.dilation, j = v.start(column) + s * v.dilation;
+          const int64_t count = std::min(joined, v.last(column) - s);
+          kernels.add(windows + (r * v.window + s) * c.channels, count * c.channels,
+                      pixels + (i * v.in + j) * c.channels);
+        }
+      }
+      windows += c.window.elements() * c.channels;
+    }
+  }
+}
+
+// The product of every position's d by all of w, added up image by image. A task is some images.
+void run_scattered(const Call& call, const Convolution& c) {
+  const int64_t images = call.in[0].dims[0], positions = c.window.h.out() * c.window.w.out();
+  const int64_t columns = c.window.elements() * c.channels;
+  const int64_t pixels = c.window.h.in * c.window.w.in, elements = pixels * c.channels;
+  const int64_t each = std::min(images, divide_up(kScatterRows, std::max<int64_t>(positions, 1)));
+  const Epilogue to = epilogue_of(call);
+  std::vector<int64_t> bias(static_cast<size_t>(c.channels));
+  for (int64_t k = 0; to.bias != nullptr && k < c.channels; ++k) {
+    bias[static_cast<size_t>(k)] = bias_at(to, k);
+  }
+  std::vector<TaskScratch> scratch(static_cast<size_t>(call.threads->count()));
+  std::atomic<int64_t> clamps{0};
+  call.threads->parallel_for(divide_up(images, each), [&](int64_t task, int thread) {
+    TaskScratch& mine = scratch[static_cast<size_t>(thread)];
+    const int64_t first = task * each, count = std::min(each, images - first);
+    int64_t* const memory =
+        static_cast<int64_t*>(mine.get(3, (count * positions * columns + elements) * int64_t{8}));
+    int64_t* const sums = memory + count * positions * columns;
+    const StridedLines rows = {call.in[0].as<int16_t>() + first * positions * c.filters, c.filters,
+                               1};
+    const StridedLines kernel = {call.in[1].as<int16_t>(), c.filters, 1};
+    Gemm job;
+    job.m = count * positions;
+    job.n = columns;
+    job.k = c.filters;
+    job.a = strided_lines(rows);
+    job.b = strided_lines(kernel);
+    job.epilogue.data = memory;
+    job.epilogue.rows.step = columns;
+    Threads alone(1);
+    gemm(job, *call.cpu, alone, mine);
+    int64_t clamped = 0;
+    for (int64_t image = 0; image < count; ++image) {
+      for (int64_t i = 0; i < pixels; ++i) {
+        std::copy(bias.begin(), bias.end(), sums + i * c.channels);
+      }
+      add_windows(c, call.cpu->rows, memory + image * positions * columns, sums);
+      clamped += put_sums(to, *call.cpu, sums, DType::i64, elements, (first + image) * elements);
+    }
+    clamps += clamped;
+  });
+  if (to.clamps != nullptr) *to.clamps += clamps;
+}
+
 Status run(const Call& call) {
   const Tensor& w = call.in[1];
   const std::vector<int64_t>& size = call.list(kConvolutionOwn);
@@ -134,6 +239,10 @@ Status run(const Call& call) {
                                          w.dims[0], w.dims[1], w.dims[3]);
   if (is_thin(c)) {
     run_thin(call, c);
+    return Status::ok;
+  }
+  if (scatters(c)) {
+    run_scattered(call, c);
     return Status::ok;
   }
   for (int64_t i = 0; i < c.window.h.stride; ++i) {

@@ -20,7 +20,7 @@ constexpr int64_t kBlockRows = 112;
 constexpr int64_t kSharedBytes = int64_t{1} << 25;  // of packed B at a time
 constexpr int kJamBits = 15;                        // that Convert discards of a jammed sum, and
 constexpr int kMostJammed = 16;                     // that were discarded before
-constexpr int64_t kSunk = 512;                      // sums that a sink takes at once
+constexpr int64_t kSunk = 2048;                     // sums that a sink takes at once
 constexpr int64_t kSunkColumns = 1024;              // of a group whose sums a sink takes
 
 // A multiplication of terms [term, term + terms) and columns `columns`, both small enough to pack.

@@ -134,6 +134,8 @@ struct RowKernels {
               int shift_b, bool negative, int64_t n, int32_t* out);
   void (*product)(const int16_t* a, int64_t step_a, const int16_t* b, int64_t step_b, int64_t n,
                   int32_t* out);
+  // sums[i] += x[i]
+  void (*add)(const int64_t* x, int64_t n, int64_t* sums);
 
   // out[i] = floor((slope[i] * x[i] + intercept[i]) / 2^shift[i]), shifts in [0, 29]; plus
   // slope_2[i] * x_2[i] before the shift where x_2 is not null. Sums are within 2^62.

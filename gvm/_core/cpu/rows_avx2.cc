@@ -7,7 +7,7 @@
 
 namespace gvm {
 
-const RowKernels kRowsAvx2 = {sum, product, line};
+const RowKernels kRowsAvx2 = {sum, product, add, line};
 
 }  // namespace gvm
 

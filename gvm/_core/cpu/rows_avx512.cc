@@ -7,7 +7,7 @@
 
 namespace gvm {
 
-const RowKernels kRowsAvx512 = {sum, product, line};
+const RowKernels kRowsAvx512 = {sum, product, add, line};
 
 }  // namespace gvm
 

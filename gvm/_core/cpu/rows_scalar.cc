@@ -4,6 +4,6 @@
 
 namespace gvm {
 
-const RowKernels kRowsScalar = {sum, product, line};
+const RowKernels kRowsScalar = {sum, product, add, line};
 
 }  // namespace gvm
