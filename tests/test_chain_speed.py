@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from chain.state import root
 from chain.transfers import Transfer
 from tests.chain_world import EXECUTION, OWNER, RICH, START, World
 
+ROOT = Path(__file__).resolve().parent.parent
 KEYS = [Key.derived("fast", i) for i in range(3)]
 
 
@@ -88,3 +91,29 @@ def test_the_benchmark_runs_in_the_small(monkeypatch: pytest.MonkeyPatch) -> Non
     found = time_round(4, 0.0)
     # 3 commits, 4 beacon commits and reveals, 3 reveals, 4 attestations twice, 4 confirmations.
     assert (found["transactions"], found["blocks"]) == (26, 7)
+
+
+def test_the_document_states_the_recorded_run() -> None:
+    """Every row of docs/chain-speed.md is in the result."""
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "chain.json").read_text())
+    text = (ROOT / "docs" / "chain-speed.md").read_text()
+    tables = [
+        [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines()]
+        for part in re.findall(r"\|---.*\n((?:\|.*\n)+)", text)
+    ]
+    machine, served = recorded["state_machine"], recorded["abci"]
+    assert [int(row[1]) for row in tables[0]] == [
+        *(machine[name] for name in ("cached", "checked", "checked_in_processes")),
+        *(served[name] for name in ("check_tx_per_second", "blocks_only", "with_check_tx")),
+    ]
+    rounds = ("verifiers", "confirmers", "transactions", "bytes", "milliseconds")
+    heights = ("validators", "faulty", "heights_per_second", "events_per_second")
+    for table, rows, names in (
+        (tables[1], recorded["simulator"], heights),
+        (tables[2], recorded["rounds"], rounds),
+        (tables[3], recorded["subchains"]["measured"], ("subchains", "per_second")),
+    ):
+        assert table == [[str(row[name]) for name in names] for row in rows]
+    found = recorded["subchains"]
+    assert f"That is {found['per_processor']} for each of the {found['processors']}" in text
+    assert -(-found["goal"] // found["per_processor"]) == found["processors_for_the_goal"]
