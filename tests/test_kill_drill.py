@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from chain.orderer.messages import Ballot, write_message
 from chain.records import ZERO
 from chain.votes import Vote, VoteKind, sign_vote
 
+ROOT = Path(__file__).resolve().parent.parent
 KEY = Key.derived("drilled")
 
 
@@ -50,6 +52,20 @@ def test_draws_are_of_the_seed(tmp_path: Path) -> None:
     assert drawn == [second.draw(number) for number in range(200)]
     assert {len(victims) for victims, _, _ in drawn} == {1, 2, 6}
     assert {at for victims, _, _ in drawn for at in victims} == set(range(6))
+
+
+def test_the_document_states_the_recorded_drill() -> None:
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "kill_drill.json").read_text())
+    found = recorded["drill"]
+    assert found["kills"] >= 100 and found["violations"] == []
+    text = " ".join((ROOT / "docs" / "devnet.md").read_text().split())
+    for words in (
+        f"{found['kills']} kills, {found['of_validators']} of them of validators",
+        f"up to {found['at_once']} at once, over {found['equal_heights']} heights",
+        f"{found['votes_seen']} votes and {found['statements_seen']} statements were seen",
+        f"back within {found['median_seconds_to_catch_up']} s",
+    ):
+        assert words in text
 
 
 @pytest.mark.slow
