@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the CUDA backend with warnings as errors into build/cuda: with the machine's nvcc, or
-# with the one from PyPI in .venv. No GPU is needed. Arguments go to cmake.
+# with the one from PyPI in .venv; then looks for floating-point instructions in the machine code. No GPU
+# is needed. Arguments go to cmake.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -25,3 +26,15 @@ fi
 
 cmake --preset cuda "$@"
 cmake --build --preset cuda
+
+# The machine code, where its readers can be had.
+if ! command -v cuobjdump >/dev/null || ! command -v nvdisasm >/dev/null; then
+  if python -m pip install -q nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm; then
+    PATH="$(python -c 'import nvidia; print(*(p + "/cu13/bin" for p in nvidia.__path__), sep=":")'):$PATH"
+  fi
+fi
+if command -v cuobjdump >/dev/null && command -v nvdisasm >/dev/null; then
+  python scripts/machine_code.py build/cuda/libgvm.so
+else
+  echo "cuda: cuobjdump or nvdisasm is not here: machine code not read"
+fi
