@@ -94,6 +94,10 @@ sanitize: setup ## Run the C++ tests under AddressSanitizer and UndefinedBehavio
 	cmake --build --preset sanitize
 	ctest --preset sanitize
 
+.PHONY: matrix
+matrix: setup ## Build and try every target there is: other compilers, processors, wasm32
+	$(BIN)/python -m benchmarks.matrix --jobs $(JOBS) $(MATRIX_ARGS)
+
 .PHONY: format
 format: setup ## Format the sources
 	ruff check --fix .

@@ -17,6 +17,12 @@ check_cxx_source_compiles("
 #endif
 int main() { return 0; }" GVM_TARGET_X86_64)
 
+check_cxx_source_compiles("
+#if !defined(__aarch64__) || !defined(__AARCH64EL__)
+#error
+#endif
+int main() { return 0; }" GVM_TARGET_AARCH64)
+
 set(gvm_isa_definitions "")
 
 # gvm_isa(<name> <target condition> <flag>...)
@@ -25,7 +31,9 @@ macro(gvm_isa name condition)
   set(gvm_isa_files ${gvm_sources})
   list(FILTER gvm_isa_files INCLUDE REGEX "_${name}\\.cc$")
   if(${condition} AND gvm_isa_files)
-    set_property(SOURCE ${gvm_isa_files} APPEND PROPERTY COMPILE_OPTIONS ${ARGN})
+    if(NOT "${ARGN}" STREQUAL "")
+      set_property(SOURCE ${gvm_isa_files} APPEND PROPERTY COMPILE_OPTIONS ${ARGN})
+    endif()
     list(APPEND gvm_isa_definitions GVM_HAVE_${gvm_isa_upper}=1)
   else()
     list(FILTER gvm_sources EXCLUDE REGEX "_${name}\\.cc$")
@@ -43,3 +51,6 @@ gvm_isa(avx2 GVM_TARGET_X86_64 -mavx2 -mbmi -mbmi2 -mlzcnt -mpopcnt)
 gvm_isa(avx512 GVM_TARGET_X86_64
   -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mbmi -mbmi2 -mlzcnt -mpopcnt
   ${gvm_gcc_quirks})
+
+# Part of every such processor: no flags.
+gvm_isa(neon GVM_TARGET_AARCH64)

@@ -2,8 +2,8 @@
 add_library(gvm_archive STATIC $<TARGET_OBJECTS:gvm_objects>)
 target_include_directories(gvm_archive PUBLIC
   "${CMAKE_CURRENT_SOURCE_DIR}/gvm/_core" "${CMAKE_CURRENT_SOURCE_DIR}/gvm/_core/include")
-target_compile_definitions(gvm_archive PUBLIC ${gvm_isa_definitions})
-target_link_libraries(gvm_archive PUBLIC Threads::Threads ${gvm_cuda_libraries})
+target_compile_definitions(gvm_archive PUBLIC ${gvm_definitions})
+target_link_libraries(gvm_archive PUBLIC ${gvm_threads} ${gvm_cuda_libraries})
 set_target_properties(gvm_archive PROPERTIES LINKER_LANGUAGE CXX)
 
 # Each tests/core/<name>_test.cc is one executable, run with the vectors folder as its argument.

@@ -1,6 +1,8 @@
 """The compiled core. All of it is in the extension ``gvm._core._gvm``, a guest of the C ABI
 ``gvm.h``."""
 
+import platform
+
 try:
     from gvm._core import _gvm
 except ImportError as error:
@@ -30,8 +32,9 @@ from gvm._core._gvm import (
     write_file,
 )
 
-CPU_LEVELS = ("scalar", "avx2", "avx512")
-"""Names of the CPU levels by number."""
+_ARM = platform.machine().lower() in ("aarch64", "arm64")
+CPU_LEVELS = ("scalar", "neon") if _ARM else ("scalar", "avx2", "avx512")
+"""Names of the CPU levels by number, on this architecture."""
 
 
 DEVICE_LEVEL = 64

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 
 #include "file.h"
 #include "hash.h"
@@ -50,8 +49,7 @@ bool read_options(const gvm_options* given, Target* target, Error* error) {
     count = given->threads;
   }
   if (!require(count <= 1024, "gvm_options.threads must be at most 1024", error)) return false;
-  target->threads = count != 0 ? static_cast<int>(count)
-                               : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  target->threads = count != 0 ? static_cast<int>(count) : processors();
   if (requested >= kDeviceLevel) {
     target->device = requested - kDeviceLevel;
     return true;

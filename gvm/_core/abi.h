@@ -35,6 +35,7 @@ int report(const Error& error, gvm_error* out);
 template <typename F>
 int guarded(gvm_error* out, F f) {
   Error error;
+#if GVM_EXCEPTIONS
   try {
     f(&error);
   } catch (const std::bad_alloc&) {
@@ -52,6 +53,9 @@ int guarded(gvm_error* out, F f) {
     error = Error();
     error.fail(Status::internal, "internal error");
   }
+#else
+  f(&error);  // built without exceptions: a host without memory ends here
+#endif
   return report(error, out);
 }
 

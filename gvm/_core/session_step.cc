@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <mutex>
 
 #include "session.h"
 
@@ -59,7 +58,7 @@ class UpdateSink : public Sink {
     clamps_ += clamps;
     if (status == Status::ok) return;
     if (error.ok()) error.fail(status, "%s: failed", call.op->name);
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const Lock lock(mutex_);
     if (error_.ok()) error_ = error;
   }
 
@@ -75,7 +74,7 @@ class UpdateSink : public Sink {
   const int operand_;
   const int64_t elements_;
   std::atomic<int64_t> clamps_{0};
-  std::mutex mutex_;
+  Mutex mutex_;
   Error error_;
 };
 

@@ -4,6 +4,8 @@
 
 namespace gvm {
 
+#if GVM_THREADS
+
 namespace {
 // How often a waiting thread offers its processor before it sleeps: jobs follow each other closely.
 constexpr int kYields = 64;
@@ -24,6 +26,10 @@ Threads::Threads(int count) {
 }
 
 Threads::~Threads() { stop(); }
+
+int processors() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+int Threads::count() const { return static_cast<int>(workers_.size()) + 1; }
 
 void Threads::stop() {
   {
@@ -101,5 +107,21 @@ void Threads::work(int thread) {
     if (inside_.fetch_sub(1, std::memory_order_release) == 1 && !open_) left_.notify_one();
   }
 }
+
+#else
+
+int processors() { return 1; }
+
+Threads::Threads(int) {}
+
+Threads::~Threads() = default;
+
+int Threads::count() const { return 1; }
+
+void Threads::run(int64_t tasks, Body body, void* context) {
+  for (int64_t task = 0; task < tasks; ++task) body(context, task, 0);
+}
+
+#endif
 
 }  // namespace gvm

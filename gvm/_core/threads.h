@@ -2,17 +2,50 @@
 // theirs, and what they share is added up in integers.
 #pragma once
 
+#include <cstdint>
+#include <type_traits>
+
+#if GVM_THREADS
 #include <atomic>
 #include <condition_variable>
-#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <thread>
-#include <type_traits>
 #include <vector>
+#endif
 
 namespace gvm {
 
+// Processors of this machine, at least 1.
+int processors();
+
+// For what tasks of one job share and no atomic number can hold.
+class Mutex {
+ public:
+#if GVM_THREADS
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
+ private:
+  std::mutex mutex_;
+#else
+  void lock() {}
+  void unlock() {}
+#endif
+};
+
+class Lock {
+ public:
+  explicit Lock(Mutex& mutex) : mutex_(mutex) { mutex_.lock(); }
+  ~Lock() { mutex_.unlock(); }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+
+ private:
+  Mutex& mutex_;
+};
+
+// Where the target has no threads (GVM_THREADS is 0), the caller is the only one.
 class Threads {
  public:
   // `count` threads in all, the caller of parallel_for being one of them; clamped to [1, 1024].
@@ -21,7 +54,7 @@ class Threads {
   Threads(const Threads&) = delete;
   Threads& operator=(const Threads&) = delete;
 
-  int count() const { return static_cast<int>(workers_.size()) + 1; }
+  int count() const;
 
   // Calls f(task) or f(task, thread) once for each task in [0, tasks), thread in [0, count()), and
   // returns when all are done. Tasks are claimed in order. Must not be called from within a task.
@@ -46,8 +79,10 @@ class Threads {
  private:
   using Body = void (*)(void* context, int64_t task, int thread);
 
-  void stop();
   void run(int64_t tasks, Body body, void* context);
+
+#if GVM_THREADS
+  void stop();
   void work(int thread);
   void claim(int thread);
 
@@ -64,6 +99,7 @@ class Threads {
   std::atomic<uint64_t> generation_{0};  // of jobs, so that waiting threads may look without a lock
   std::atomic<int> inside_{0};           // workers that have joined the open job
   std::atomic<int64_t> next_{0};
+#endif
 };
 
 }  // namespace gvm

@@ -160,9 +160,14 @@ void test_random_blocks(const CpuKernels& cpu) {
 }
 
 void test_levels() {
+  bool known = true;
   CpuLevel level = CpuLevel::scalar;
-  const bool known = gvm::parse_cpu_level("avx2", &level) && level == CpuLevel::avx2;
-  if (!known || gvm::parse_cpu_level("AVX2", &level) || gvm::parse_cpu_level("", &level)) {
+  for (int best = static_cast<int>(gvm::detect_cpu()); best >= 0; --best) {
+    const CpuLevel wanted = static_cast<CpuLevel>(best);
+    known = known && gvm::parse_cpu_level(gvm::cpu_level_name(wanted), &level) && level == wanted;
+  }
+  if (!known || gvm::parse_cpu_level(GVM_X86_64 ? "neon" : "avx2", &level) ||
+      gvm::parse_cpu_level("AVX2", &level) || gvm::parse_cpu_level("", &level)) {
     ++failures;
     std::printf("parse_cpu_level: wrong\n");
   }

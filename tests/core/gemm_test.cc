@@ -383,6 +383,7 @@ void test_threads() {
       });
       for (const int hit : hits) failures += hit == 1 ? 0 : 1;
     }
+#if GVM_EXCEPTIONS
     bool caught = false;
     try {
       threads.parallel_for(50, [](int64_t task) {
@@ -392,6 +393,7 @@ void test_threads() {
       caught = true;
     }
     if (!caught) ++failures;
+#endif
   }
   if (failures != 0) std::printf("threads: wrong\n");
 }

@@ -56,8 +56,8 @@ bool resolve_cpu_level(int requested, CpuLevel* level, Error* error) {
   if (cap == nullptr || cap[0] == '\0') return true;
   CpuLevel wanted = CpuLevel::scalar;
   if (!parse_cpu_level(cap, &wanted)) {
-    return error->fail(Status::bad_call, "GVM_CPU must be scalar, avx2 or avx512, received %s",
-                       cap);
+    return error->fail(Status::bad_call,
+                       "GVM_CPU must be scalar, avx2, avx512 or neon, received %s", cap);
   }
   if (wanted < best) *level = wanted;
   return true;

@@ -1,5 +1,4 @@
 #include <cstring>
-#include <mutex>
 
 #include "cpu/optimizer.h"
 
@@ -21,7 +20,7 @@ int64_t shifted(int64_t v, int shift) {
 // The root of the sum of q^2, q = quotient(g * 2^up, divisor) to 32 bits.
 int64_t norm(const Call& call, int64_t count) {
   UInt128 total = {0, 0};
-  std::mutex lock;
+  Mutex lock;
   std::atomic<int64_t> all_clamps{0};
   for (int i = 0; i + 1 < call.inputs; ++i) {
     const Tensor& t = call.in[i];
@@ -50,7 +49,7 @@ int64_t norm(const Call& call, int64_t count) {
           sum = add(sum, UInt128{static_cast<uint64_t>(q[k] * q[k]), 0});
         }
       }
-      const std::lock_guard<std::mutex> guard(lock);
+      const Lock guard(lock);
       total = add(total, sum);
       all_clamps += clamps;
     });

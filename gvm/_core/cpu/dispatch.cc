@@ -1,7 +1,6 @@
 #include "cpu/dispatch.h"
 
 #include <cstring>
-#include <initializer_list>
 
 #if GVM_X86_64
 #include <cpuid.h>
@@ -48,13 +47,35 @@ CpuLevel detect_x86() {
   return CpuLevel::avx512;
 }
 
+#elif GVM_AARCH64
+
+const CpuKernels kNeonKernels = {CpuLevel::neon,  kGemmNeon,     kConvertScalar,
+                                 kQuotientScalar, kUpdateScalar, kRowsScalar};
+
 #endif
+
+// Every level that this architecture may have, in order.
+struct Level {
+  CpuLevel level;
+  const char* name;
+};
+const Level kLevels[] = {
+    {CpuLevel::scalar, "scalar"},
+#if GVM_X86_64
+    {CpuLevel::avx2, "avx2"},
+    {CpuLevel::avx512, "avx512"},
+#elif GVM_AARCH64
+    {CpuLevel::neon, "neon"},
+#endif
+};
 
 }  // namespace
 
 CpuLevel detect_cpu() {
 #if GVM_X86_64
   return detect_x86();
+#elif GVM_AARCH64
+  return CpuLevel::neon;
 #else
   return CpuLevel::scalar;
 #endif
@@ -64,27 +85,24 @@ const CpuKernels& cpu_kernels(CpuLevel level) {
 #if GVM_X86_64
   if (level == CpuLevel::avx512) return kAvx512Kernels;
   if (level == CpuLevel::avx2) return kAvx2Kernels;
+#elif GVM_AARCH64
+  if (level == CpuLevel::neon) return kNeonKernels;
 #endif
   (void)level;
   return kScalarKernels;
 }
 
 const char* cpu_level_name(CpuLevel level) {
-  switch (level) {
-    case CpuLevel::scalar:
-      return "scalar";
-    case CpuLevel::avx2:
-      return "avx2";
-    case CpuLevel::avx512:
-      return "avx512";
+  for (const Level& known : kLevels) {
+    if (known.level == level) return known.name;
   }
   return "unknown";
 }
 
 bool parse_cpu_level(const char* text, CpuLevel* level) {
-  for (const CpuLevel candidate : {CpuLevel::scalar, CpuLevel::avx2, CpuLevel::avx512}) {
-    if (std::strcmp(text, cpu_level_name(candidate)) == 0) {
-      *level = candidate;
+  for (const Level& known : kLevels) {
+    if (std::strcmp(text, known.name) == 0) {
+      *level = known.level;
       return true;
     }
   }

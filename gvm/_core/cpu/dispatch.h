@@ -14,7 +14,8 @@ const CpuKernels& cpu_kernels(CpuLevel level);
 
 const char* cpu_level_name(CpuLevel level);
 
-// Reads "scalar", "avx2" or "avx512", as the environment variable GVM_CPU holds; false otherwise.
+// Reads a level of this architecture ("scalar", "avx2", "avx512" or "neon"), as the environment
+// variable GVM_CPU holds; false otherwise.
 bool parse_cpu_level(const char* text, CpuLevel* level);
 
 }  // namespace gvm

@@ -6,16 +6,22 @@
 
 #include "random.h"
 
-// The instruction sets below exist on 64-bit x86 only.
+// AVX2 and AVX-512 exist on 64-bit x86 only, and every little-endian 64-bit ARM has NEON.
 #if defined(__x86_64__)
 #define GVM_X86_64 1
 #else
 #define GVM_X86_64 0
 #endif
+#if defined(__aarch64__) && defined(__AARCH64EL__)
+#define GVM_AARCH64 1
+#else
+#define GVM_AARCH64 0
+#endif
 
 namespace gvm {
 
-enum class CpuLevel { scalar = 0, avx2 = 1, avx512 = 2 };
+// Numbers count up on each architecture.
+enum class CpuLevel { scalar = 0, avx2 = 1, avx512 = 2, neon = 1 };
 
 // Where the sums S of a tile begin and go. |S| < 2^47.
 struct WideSums {
@@ -143,7 +149,7 @@ struct RowKernels {
                const int64_t* intercept, const int64_t* shift, int64_t n, int64_t* out);
 };
 
-extern const GemmKernels kGemmScalar, kGemmAvx2, kGemmAvx512;
+extern const GemmKernels kGemmScalar, kGemmAvx2, kGemmAvx512, kGemmNeon;
 extern const ConvertKernels kConvertScalar, kConvertAvx2, kConvertAvx512;
 extern const QuotientKernels kQuotientScalar, kQuotientAvx2, kQuotientAvx512;
 extern const UpdateKernels kUpdateScalar, kUpdateAvx2, kUpdateAvx512;
