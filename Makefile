@@ -8,6 +8,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 CORE_OPTIONS ?=
 DATA ?=
+FUZZ_SECONDS ?= 1800
 EXTRAS ?= tensorflow,onnx,plot,chain
 
 VENV := $(CURDIR)/.venv
@@ -93,6 +94,10 @@ sanitize: setup ## Run the C++ tests under AddressSanitizer and UndefinedBehavio
 	cmake --preset sanitize
 	cmake --build --preset sanitize
 	ctest --preset sanitize
+
+.PHONY: fuzz
+fuzz: setup ## Try hostile programs with libFuzzer for FUZZ_SECONDS each (needs clang)
+	scripts/fuzz $(FUZZ_SECONDS)
 
 .PHONY: matrix
 matrix: setup ## Build and try every target there is: other compilers, processors, wasm32

@@ -19,6 +19,17 @@ foreach(source IN LISTS gvm_test_sources)
   set_tests_properties(core.${name} PROPERTIES TIMEOUT 600)
 endforeach()
 
+# Each tests/fuzz/<name>_fuzz.cc is one libFuzzer target.
+if(GVM_FUZZ)
+  foreach(name loader_fuzz execution_fuzz)
+    add_executable(${name} "${CMAKE_CURRENT_SOURCE_DIR}/tests/fuzz/${name}.cc")
+    target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/tests/core")
+    target_link_libraries(${name} PRIVATE gvm_archive)
+    gvm_compile_flags(${name})
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  endforeach()
+endif()
+
 # The vectors through gvm.h alone, from C: on every level of this machine, then with threads.
 enable_language(C)
 file(GLOB gvm_conform_sources CONFIGURE_DEPENDS

@@ -31,7 +31,6 @@ SUFFIXES = {
 # Files that may pass 500 lines, each with its reason.
 LONG = {
     "tests/core/abi_test.cc": "one short test for each promise of gvm.h",
-    "tests/core/hostile_test.cc": "damage and execution are read as one harness",
 }
 
 

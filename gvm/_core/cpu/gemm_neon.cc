@@ -23,8 +23,9 @@ inline void multiply_add(int32x4_t* sums, int16x8_t rows, int16x8_t columns) {
 }
 
 template <int V, int... I>
-inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
-                      int columns, bool accumulate, std::integer_sequence<int, I...>) {
+inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, const int32_t* start,
+                      int64_t start_stride, int32_t* c, int64_t ldc, int columns,
+                      std::integer_sequence<int, I...>) {
   int32x4_t sums[sizeof...(I)][V] = {};
   for (int64_t p = 0; p < pairs; ++p) {
     const int16x8_t rows[2] = {vld1q_s16(a), vld1q_s16(a + 8)};
@@ -41,37 +42,79 @@ inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, int32_t
     a += 2 * kRows;
     b += 2 * kLanes * V;
   }
-  const auto put = [=](int32_t* to, int left, int32x4_t sum) {
-    if (left >= kLanes) {
-      vst1q_s32(to, accumulate ? vaddq_s32(sum, vld1q_s32(to)) : sum);
+  const auto put = [=](int row, int column, int32x4_t sum) {
+    const int32_t* from = start != nullptr ? start + row * start_stride + column : nullptr;
+    int32_t* to = c + row * ldc + column;
+    if (columns - column >= kLanes) {
+      vst1q_s32(to, from != nullptr ? vaddq_s32(sum, vld1q_s32(from)) : sum);
       return;
     }
     int32_t lanes[kLanes];
     vst1q_s32(lanes, sum);
-    for (int j = 0; j < left; ++j) {
-      const uint32_t old = accumulate ? static_cast<uint32_t>(to[j]) : 0;
+    for (int j = 0; j < columns - column; ++j) {
+      const uint32_t old = from != nullptr ? static_cast<uint32_t>(from[j]) : 0;
       to[j] = static_cast<int32_t>(static_cast<uint32_t>(lanes[j]) + old);
     }
   };
-  (put(c + I * ldc, columns, sums[I][0]), ...);
-  if constexpr (V == 2) (put(c + I * ldc + kLanes, columns - kLanes, sums[I][1]), ...);
+  (put(I, 0, sums[I][0]), ...);
+  if constexpr (V == 2) (put(I, kLanes, sums[I][1]), ...);
 }
 
 template <int R, int V>
-void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, int32_t* c, int64_t ldc,
-             int columns, bool accumulate) {
-  tile_sums<V>(pairs, a, b, c, ldc, columns, accumulate, std::make_integer_sequence<int, R>());
+void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, const int32_t* start,
+             int64_t start_stride, int32_t* c, int64_t ldc, int columns) {
+  tile_sums<V>(pairs, a, b, start, start_stride, c, ldc, columns,
+               std::make_integer_sequence<int, R>());
 }
 
-using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, int32_t*, int64_t, int, bool);
+using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, const int32_t*, int64_t, int32_t*,
+                        int64_t, int);
 
 template <int V>
 constexpr TileOf kTiles[kRows] = {tile_of<1, V>, tile_of<2, V>, tile_of<3, V>, tile_of<4, V>,
                                   tile_of<5, V>, tile_of<6, V>, tile_of<7, V>, tile_of<8, V>};
 
-void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, int32_t* c, int64_t ldc,
-          int rows, int columns, bool accumulate) {
-  (width == kLanes ? kTiles<1> : kTiles<2>)[rows - 1](pairs, a, b, c, ldc, columns, accumulate);
+void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
+          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns) {
+  (width == kLanes ? kTiles<1> : kTiles<2>)[rows - 1](pairs, a, b, start, start_stride, c, ldc,
+                                                      columns);
+}
+
+// See WideSums::jammed.
+inline int32_t jam(int64_t sum, int odd) {
+  const int64_t low = (int64_t{1} << odd) - 1;
+  const int64_t q = ((sum - (sum & low)) / (low + 1)) | ((sum & low) != 0 ? 1 : 0);
+  return static_cast<int32_t>(q > INT32_MAX ? INT32_MAX : q < INT32_MIN ? INT32_MIN : q);
+}
+
+// Every block as a tile of 32 bits, added up in 64.
+void tile_wide(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b, int width,
+               const WideSums& to, int rows, int columns) {
+  int64x2_t whole[kRows][kColumns / 2] = {};
+  int32_t block[kRows * kColumns];
+  for (int n = 0; n < blocks; ++n) {
+    tile(counts[n], a, b, width, nullptr, 0, block, kColumns, rows, width);
+    for (int i = 0; i < rows; ++i) {
+      for (int v = 0; v < width / 2; ++v) {
+        whole[i][v] = vaddw_s32(whole[i][v], vld1_s32(block + i * kColumns + 2 * v));
+      }
+    }
+    a += 2 * kRows * int64_t{counts[n]};
+    b += 2 * width * int64_t{counts[n]};
+  }
+  for (int i = 0; i < rows; ++i) {
+    int64_t sums[kColumns];
+    for (int v = 0; v < kColumns / 2; ++v) vst1q_s64(sums + 2 * v, whole[i][v]);
+    for (int j = 0; j < columns; ++j) {
+      const int64_t sum =
+          sums[j] + (to.start != nullptr ? to.start[i * to.start_stride + j] : int64_t{0});
+      if (to.exact != nullptr) {
+        to.exact[i * to.stride + j] = sum;
+      } else {
+        to.jammed[i * to.stride + j] = jam(sum, to.odd);
+      }
+    }
+  }
 }
 
 void widen(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, int64_t rows,
@@ -83,8 +126,8 @@ void split(const int16_t* panel, int64_t count, int16_t* high, int16_t* low) {
   kGemmScalar.split(panel, count, high, low);
 }
 
-// Widths are 4 and 8.
-void squares(const int16_t* panel, int64_t pairs, int width, uint64_t* sums) {
+// sums[i] = the sum of squares of line i over `pairs` pairs; widths are 4 and 8.
+inline void squares(const int16_t* panel, int64_t pairs, int width, uint64_t* sums) {
   for (int first = 0; first < width; first += kLanes) {
     const int16_t* from = panel + 2 * first;
     uint64x2_t low = vdupq_n_u64(0), high = low;
@@ -95,9 +138,27 @@ void squares(const int16_t* panel, int64_t pairs, int width, uint64_t* sums) {
       high = vpadalq_u32(high, vreinterpretq_u32_s32(vmull_high_s16(x, x)));
       from += 2 * width;
     }
-    vst1q_u64(sums + first, vaddq_u64(low, vld1q_u64(sums + first)));
-    vst1q_u64(sums + first + 2, vaddq_u64(high, vld1q_u64(sums + first + 2)));
+    vst1q_u64(sums + first, low);
+    vst1q_u64(sums + first + 2, high);
   }
+}
+
+void norms(const int16_t* panel, int64_t pairs, int64_t block, int width, uint64_t* norms) {
+  uint64_t all[kColumns] = {};
+  const auto largest = [](const uint64_t* sums) {
+    uint64_t most = 0;
+    for (int i = 0; i < kColumns; ++i) most = sums[i] > most ? sums[i] : most;
+    return most;
+  };
+  for (int64_t first = 0; first < pairs; first += block) {
+    uint64_t sums[kColumns] = {};
+    const int64_t count = pairs - first < block ? pairs - first : block;
+    squares(panel, count, width, sums);
+    for (int i = 0; i < width; ++i) all[i] += sums[i];
+    *norms++ = largest(sums);
+    panel += 2 * width * count;
+  }
+  *norms = largest(all);
 }
 
 void pack_lines(const int16_t* const* lines, int count, int64_t terms, int width, int16_t* panel) {
@@ -172,8 +233,8 @@ void row(const int16_t* a, int terms, const int16_t* b, int64_t stride, int64_t 
 
 }  // namespace
 
-const GemmKernels kGemmNeon = {kRows,   kColumns, kLanes,     tile,       widen,
-                               squares, split,    pack_lines, pack_terms, row};
+const GemmKernels kGemmNeon = {kRows, kColumns, kLanes,     tile,       tile_wide, widen,
+                               norms, split,    pack_lines, pack_terms, row};
 
 }  // namespace gvm
 
