@@ -18,7 +18,7 @@ export PATH := $(BIN):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 CORE_SOURCES := $(shell find gvm/_core -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name '*.cu')
-CXX_FILES := $(shell find gvm/_core tests/core examples benchmarks \
+CXX_FILES := $(shell find gvm/_core tests/core tests/conform tests/fuzz examples benchmarks \
   \( -name '*.cc' -o -name '*.h' -o -name '*.c' -o -name '*.cu' \) 2>/dev/null)
 TYPED := $(wildcard gvm chain benchmarks)
 
@@ -98,6 +98,10 @@ sanitize: setup ## Run the C++ tests under AddressSanitizer and UndefinedBehavio
 .PHONY: fuzz
 fuzz: setup ## Try hostile programs with libFuzzer for FUZZ_SECONDS each (needs clang)
 	scripts/fuzz $(FUZZ_SECONDS)
+
+.PHONY: verifier
+verifier: setup ## Build the page that verifies losses in a browser: build/verify/index.html
+	scripts/verifier
 
 .PHONY: matrix
 matrix: setup ## Build and try every target there is: other compilers, processors, wasm32

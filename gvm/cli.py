@@ -336,7 +336,8 @@ def evaluate(
     loaded = load_model(model)
     x, y = read_pair(inputs, labels)
     options = given(backend=backend, threads=threads, batch_size=batch_size)
-    found = loss_fields(loaded.evaluate(x, y, **options))
+    loss = loaded.evaluate(x, y, **options)
+    found = loss_fields(loss) | {"digest": loss.digest(loaded.graph_id, loaded.parameters_id)}
     if top is not None:
         hits = metrics.top_k(loaded, x, y, top, **options)
         found |= {f"top_{top}": hits.total, f"top_{top}_accuracy": float(hits)}

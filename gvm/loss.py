@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gvm import _core
 from gvm.errors import ProgramError
 
 FRACTION_BITS = 24
@@ -57,6 +58,12 @@ class Loss:
     def accuracy(self) -> float:
         """Share of examples classified correctly."""
         return self.correct / self.count if self.count else 0.0
+
+    def digest(self, graph_id: str, parameters_id: str) -> str:
+        """One name of the loss of a model: BLAKE3 of ``gvm.loss.v1``, a line end, the ids and the
+        three integers, separated by spaces, and a line end."""
+        words = (graph_id, parameters_id, *map(str, self.integers))
+        return str(_core.blake3(f"gvm.loss.v1\n{' '.join(words)}\n".encode()).hex())
 
     @staticmethod
     def sum(losses: Iterable[Loss]) -> Loss:

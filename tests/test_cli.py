@@ -77,6 +77,7 @@ def test_evaluate_and_verify_agree_with_the_api(files: Files, gvm_command: Any) 
     assert done.status == 0
     said = json.loads(done.out)
     assert (said["total"], said["count"], said["correct"]) == loss.integers
+    assert said["digest"] == loss.digest(files.loaded.graph_id, files.loaded.parameters_id)
 
     right = gvm_command("verify", files.model, files.x, files.y, "--expect", loss.total)
     assert (right.status, right.out) == (0, f"equal: total is {loss.total}, 60 examples\n")

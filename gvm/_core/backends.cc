@@ -7,7 +7,14 @@
 
 namespace gvm {
 
-void fail_device(Status status, const char* text) { throw DeviceFailure{status, text}; }
+void fail_device(Status status, const char* text) {
+#if GVM_EXCEPTIONS
+  throw DeviceFailure{status, text};
+#else
+  (void)status, (void)text;
+  __builtin_trap();  // a library without exceptions has no devices
+#endif
+}
 
 #if GVM_WITH_CUDA
 
