@@ -4,9 +4,10 @@
 
 Builds the library, its C++ tests and gvm-conform for each target, natively, for QEMU's user mode or
 for Node, and runs them. All targets must print one digest for the vectors and one for 10 000
-training steps. Writes benchmarks/results/matrix.json and the table of docs/conformance.md. Status 1
-where a target differs or fails. Compilers that are missing are installed where this is Debian and
-the user is root; a target that still cannot be built is listed as not tried.
+training steps. A row stands until its target is run again. Writes benchmarks/results/matrix.json
+and the table of docs/conformance.md. Status 1 where a target differs or fails. Compilers that are
+missing are installed where this is Debian and the user is root; a target that still cannot be built
+is listed as not tried.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -81,6 +82,8 @@ class Row:
     levels: str
     wrong: str
     seconds: float
+    date: str
+    commit: str
 
 
 def native(compiler: str, level: str) -> Target:
@@ -237,86 +240,88 @@ def measure(target: Target, jobs: int, quick: bool) -> Row:
     """One row."""
     began = time.monotonic()
     install(target)
+    where = environment()
+
+    def row(compiler: str, tests: str, vectors: str, steps: str, levels: str, wrong: str) -> Row:
+        seconds = round(time.monotonic() - began, 1)
+        return Row(
+            *(target.name, target.about, compiler, tests, vectors, steps, levels, wrong, seconds),
+            *(where["date"], where["commit"]),
+        )
+
     if not shutil.which(target.compiler) or not all(map(shutil.which, target.emulator[:1])):
-        return Row(target.name, target.about, "not here", "-", "not tried", "not tried", "", "", 0)
+        return row("not here", "-", "not tried", "not tried", "", "")
     trouble = build(target, jobs)
     if trouble:
         print(trouble)
-        failed = "does not build"
-        return Row(target.name, target.about, version(target), "-", failed, failed, "", "", 0)
+        return row(version(target), "-", "does not build", "does not build", "", "")
     vectors, wrong, levels = conform(target)
     steps = "not tried" if quick else conform(target, "--only", "training", "--steps", str(LONG))[0]
     tests = "-" if quick else tested(target)
-    seconds = round(time.monotonic() - began, 1)
-    name, about = target.name, target.about
-    return Row(name, about, version(target), tests, vectors, steps, levels, wrong, seconds)
+    return row(version(target), tests, vectors, steps, levels, wrong)
 
 
-def verdict(row: Row, first: Row) -> str:
-    """Equal to the first row, or what is wrong."""
+def verdict(row: Row, rows: list[Row]) -> str:
+    """Equal, or what is wrong: an answer that is not the published one, a C++ test, another state
+    after 10 000 steps, or another digest than the first row of the same commit."""
     if row.vectors == "not tried":
         return "not tried"
     tests = row.tests.rpartition(" of ")[2]
     good = row.wrong.startswith("0 of ") and row.tests in ("-", f"{tests} of {tests}")
-    same = (row.vectors, row.steps) == (first.vectors, first.steps)
+    first = next(r for r in rows if r.commit == row.commit)
+    same = row.vectors == first.vectors and row.steps == rows[0].steps
     return "equal" if good and same else "DIFFERS"
 
 
-def table(body: dict[str, Any]) -> str:
+def table(rows: list[Row]) -> str:
     """The table of the document."""
-    rows = [Row(**row) for row in body["rows"]]
-    where = body["environment"]
     lines = [
-        f"{where['date']}, commit `{where['commit']}`, {where['machine']['processor']}:",
-        "",
-        "| target | what it is | compiler | C++ tests | levels | answers wrong | all |",
-        "|---|---|---|---|---|---|---|",
+        "| target | what it is | compiler | C++ tests | levels | wrong answers | all | when |",
+        "|---|---|---|---|---|---|---|---|",
         *(
             f"| {r.name} | {r.about} | {r.compiler} | {r.tests} | {r.levels} | {r.wrong} "
-            f"| {verdict(r, rows[0])} |"
+            f"| {verdict(r, rows)} | {r.date}, `{r.commit}` |"
             for r in rows
         ),
         "",
-        f"Digest of all answers: `{rows[0].vectors}`.",
-        f"Digest of {LONG} training steps: `{rows[0].steps}`.",
+        f"Digest of all answers at commit `{rows[0].commit}`: `{rows[0].vectors}`.",
+        f"Digest of the runs with {LONG} steps: `{rows[0].steps}`.",
     ]
     return "\n".join(lines)
 
 
-def write_document(body: dict[str, Any]) -> None:
-    """Puts the table into the document."""
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+def write(rows: list[Row]) -> None:
+    """The rows, those of other targets as they were, in the order of the targets; the document."""
+    path = RESULTS / "matrix.json"
+    before = json.loads(path.read_text())["rows"] if path.exists() else []
+    known = {r.name: r for r in [*(Row(**body) for body in before), *rows]}
+    kept = [known[t.name] for t in targets() if t.name in known]
+    write_json("matrix", {"environment": environment(), "rows": [asdict(row) for row in kept]})
+    text, _, rest = DOCUMENT.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    write_bytes(DOCUMENT, f"{before}{BEGIN}\n\n{table(body)}\n\n{END}{after}".encode())
+    write_bytes(DOCUMENT, f"{text}{BEGIN}\n\n{table(kept)}\n\n{END}{after}".encode())
 
 
 def main(
     only: Annotated[str, typer.Option(help="Targets whose name contains this.")] = "",
     quick: Annotated[bool, typer.Option(help="Only the vectors; writes no result.")] = False,
     jobs: Annotated[int, typer.Option(min=1)] = os.cpu_count() or 2,
-    document: Annotated[bool, typer.Option(help="Only write the document again.")] = False,
 ) -> None:
     """Builds and runs; status 1 where a target differs."""
-    if document:
-        write_document(json.loads((RESULTS / "matrix.json").read_text()))
-        return
-    chosen = [t for t in targets() if only in t.name]
-    rows = []
+    rows: list[Row] = []
     made = Table("target", "compiler", "C++ tests", "levels", "answers wrong", "seconds", "all")
-    for target in chosen:
+    for target in (t for t in targets() if only in t.name):
         row = measure(target, jobs, quick)
         rows.append(row)
         print(f"{row.name}: {row.wrong} wrong, {row.vectors}, {row.steps}", flush=True)
         made.add_row(
             *(row.name, row.compiler, row.tests, row.levels, row.wrong, str(row.seconds)),
-            verdict(row, rows[0]),
+            verdict(row, rows),
         )
+        if not quick:
+            write([row])
     Console().print(made)
-    if not quick and not only:
-        body = {"environment": environment(), "rows": [asdict(row) for row in rows]}
-        write_json("matrix", body)
-        write_document(body)
-    raise typer.Exit(any(verdict(row, rows[0]) == "DIFFERS" for row in rows))
+    raise typer.Exit(any(verdict(row, rows) == "DIFFERS" for row in rows))
 
 
 if __name__ == "__main__":
