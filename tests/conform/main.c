@@ -2,6 +2,9 @@
  *
  *   gvm-conform [--level N] [--threads N] [--steps N] [--only SUITE] [--drill] tests/vectors
  *
+ * --drill: the first training run on every level, with 1, 2, 3, 7 and 48 workers, three sizes of
+ * micro-batches and 1 and 2 threads must end in one state.
+ *
  * Prints a line with a digest of the answers received for every operator, program and training run,
  * and one digest in all: two libraries that print the same line gave the same answers. Exit status
  * 0: all answers are the published ones; 1: some are not; 2: it cannot be tried. */
@@ -62,7 +65,6 @@ int main(int argc, char** argv) {
   char text[SHA256_TEXT];
   int i, drill = 0;
   memset(&c, 0, sizeof c);
-  c.threads = 1;
   c.steps = 300;
   for (i = 0; i <= gvm_cpu_level() && i < 8; ++i) c.levels[c.level_count++] = i;
   for (i = 1; i < argc; ++i) {
@@ -96,6 +98,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (drill) return run_drill(&c);
+  if (c.threads == 0) c.threads = 1;
   printf("gvm %s, levels", gvm_version());
   for (i = 0; i < c.level_count; ++i) printf(" %d", (int)c.levels[i]);
   printf(", threads %u\n", (unsigned)c.threads);

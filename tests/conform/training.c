@@ -277,7 +277,8 @@ static int drill_way(const conform* c, const run* r, int workers, uint64_t micro
 int run_drill(conform* c) {
   static const int kWorkers[] = {1, 2, 3, 7, 48};
   static const uint64_t kMicro[] = {0, 1, 5};
-  static const uint32_t kThreads[] = {1, 2};
+  const uint32_t threads[] = {c->threads ? c->threads : 1, 2}; /* both, where none is asked for */
+  const int thread_counts = c->threads ? 1 : 2;
   vectors v;
   run r;
   char** f;
@@ -288,11 +289,11 @@ int run_drill(conform* c) {
   c->level = c->levels[0];
   if (!run_open(c, f, &r)) return 2;
   for (i = 0; i < c->level_count; ++i) {
-    for (t = 0; t < 2; ++t) {
+    for (t = 0; t < thread_counts; ++t) {
       for (w = 0; w < 5; ++w) {
         for (k = 0; k < 3; ++k) {
           c->level = c->levels[i];
-          c->threads = kThreads[t];
+          c->threads = threads[t];
           drill_way(c, &r, kWorkers[w], kMicro[k], text, sizeof text);
           if (!ways++) strcpy(expected, text);
           if (strcmp(text, expected) != 0) {
