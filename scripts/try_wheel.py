@@ -1,4 +1,4 @@
-"""Tries an installed gvm: types are there, nothing of the source is, a model trains and is evaluated."""
+"""Tries an installed gvm: types are there, sources are not, a model trains and is evaluated."""
 
 from pathlib import Path
 
