@@ -122,9 +122,9 @@ def leave_beacon(state: State, job: bytes, found: Round, height: int) -> State:
     names = [n for n in nodes.serving(state, found.start) if n not in trainers]
     if len(names) < terms.verifiers + terms.confirmers:
         return conclusion.conclude(state, job, found, Outcome.NO_COMMITTEE)
-    drawn = nodes.draw_committee(names, digest_of("committee", seed))
-    verifiers = sorted(drawn[: terms.verifiers])
-    confirmers = sorted(drawn[terms.verifiers : terms.verifiers + terms.confirmers])
+    seats = terms.verifiers + terms.confirmers
+    drawn = nodes.draw_committee(names, digest_of("committee", seed), seats)
+    verifiers, confirmers = sorted(drawn[: terms.verifiers]), sorted(drawn[terms.verifiers :])
     drawn_round = replace(
         found,
         beacon=seed,

@@ -94,11 +94,13 @@ def give_back(state: State, job: bytes, candidate: Candidate) -> State:
 def settle_bonds(state: State, job: bytes, found: Round, truths: Truths) -> State:
     """L25, L26, L30: what becomes of the trainers' bonds when a round is over and what is certified
     stands."""
+    is_measured = truths[0] is not None and truths[0].available
     for candidate, truth in zip(found.candidates, truths[1:], strict=True):
-        if truth == UNAVAILABLE:
-            # L25: only more than two thirds can say so: fewer cannot frame a trainer.
+        if truth == UNAVAILABLE and is_measured:
+            # L25: only more than two thirds can say so: fewer cannot frame a trainer. Where the
+            # parent was not found either, the test data may be what is missing.
             state = forfeit(state, job, candidate, "unavailable")
-        elif truth is not None and truth.loss != candidate.claim:
+        elif truth is not None and truth.available and truth.loss != candidate.claim:
             # L26: the claim was a lie.
             state = forfeit(state, job, candidate, "false claim")
         else:

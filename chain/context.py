@@ -12,8 +12,8 @@ from chain.state import State
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a program before it runs: its name, multiply-adds of one loss over a test
-    fold, the size of its parameters."""
+    """What is known of a program before it runs: its name, the most multiply-adds of one loss over
+    a test fold, the size of its parameters."""
 
     graph: bytes
     multiply_adds: int

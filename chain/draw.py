@@ -20,8 +20,18 @@ def uniform(seed: bytes, counter: int, bound: int) -> tuple[int, int]:
 
 def shuffled(seed: bytes, count: int) -> list[int]:
     """A permutation of range(count) (Fisher and Yates, from the end). D7."""
-    order, counter = list(range(count)), 0
-    for last in range(count - 1, 0, -1):
-        other, counter = uniform(seed, counter, last + 1)
-        order[last], order[other] = order[other], order[last]
-    return order
+    return drawn(seed, count, count)[::-1]
+
+
+def drawn(seed: bytes, count: int, most: int) -> list[int]:
+    """The last ``most`` numbers of a permutation of range(count), from its end: as much work as
+    numbers are drawn, however many there are. D7."""
+    moved: dict[int, int] = {}  # what lies where it did not lie before
+    found, counter = [], 0
+    for last in range(count - 1, max(count - most, 0) - 1, -1):
+        other = 0
+        if last:
+            other, counter = uniform(seed, counter, last + 1)
+        found.append(moved.get(other, other))
+        moved[other] = moved.get(last, last)
+    return found

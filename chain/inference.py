@@ -97,13 +97,15 @@ def assign_tasks(state: State, height: int) -> State:
     """D81: the highest rewards first, at most so many per block, each to a node and confirmers
     drawn from the block's entropy."""
     parameters = state.parameters
-    names = serving(state, height)
-    if len(names) < 1 + parameters.task_confirmers:
-        return state
     waiting = [(-t.reward, t.created, name) for name, t in state.tasks.items() if t.node == ZERO]
+    if not waiting:
+        return state
+    names, seats = serving(state, height), 1 + parameters.task_confirmers
+    if len(names) < seats:
+        return state
     for _, _, name in sorted(waiting)[: parameters.tasks_per_block]:
-        drawn = draw_committee(names, digest_of("task committee", state.entropy, name))
-        confirmers = sorted(drawn[1 : 1 + parameters.task_confirmers])
+        drawn = draw_committee(names, digest_of("task committee", state.entropy, name), seats)
+        confirmers = sorted(drawn[1:])
         task = replace(
             get_task(state, name),
             node=drawn[0],

@@ -66,12 +66,23 @@ def base_gas(parameters: Parameters, size: int) -> int:
 
 
 def known_gas(state: State, found: Envelope, size: int) -> int:
-    """D13: the part of the price that is known before anything runs: bytes, and the multiply-adds
-    that a job is known to cost the chain or a node."""
-    gas, action = base_gas(state.parameters, size), found.action
-    if isinstance(action, confirmation.Dispute | inference.RequestInference):
+    """D13: the part of the price that is known before anything runs: bytes, the blocks for which a
+    new job may have a round open, and the multiply-adds that the chain and nodes will have to do
+    for a known job."""
+    parameters, action = state.parameters, found.action
+    gas = base_gas(parameters, size)
+    if isinstance(action, jobs.StartJob):
+        blocks = action.terms.rounds * action.terms.timing.total
+        return gas + blocks * parameters.gas_per_job_block
+    if isinstance(action, trainers.Commit | confirmation.Dispute | inference.RequestInference):
         job = state.jobs.get(action.job)
-        gas += 0 if job is None else job.cost // state.parameters.multiply_adds_per_gas
+        if job is not None:
+            times = 1
+            if isinstance(action, trainers.Commit):
+                times = job.terms.verifiers + job.terms.confirmers
+            elif isinstance(action, inference.RequestInference):
+                times = 1 + parameters.task_confirmers
+            gas += times * job.cost // parameters.multiply_adds_per_gas
     return gas
 
 

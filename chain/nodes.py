@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from chain import ledger
 from chain.context import Actions, Context
-from chain.draw import shuffled
+from chain.draw import drawn
 from chain.records import Node
 from chain.refusal import Code, Refused, require
 from chain.state import State
@@ -76,9 +76,9 @@ def serving(state: State, before: int) -> list[bytes]:
     ]
 
 
-def draw_committee(names: list[bytes], seed: bytes) -> list[bytes]:
-    """D62: nodes in a random order; committees are cut from its front."""
-    return [names[i] for i in shuffled(seed, len(names))]
+def draw_committee(names: list[bytes], seed: bytes, seats: int) -> list[bytes]:
+    """D62: so many different nodes, the last of a random order of all."""
+    return [names[i] for i in drawn(seed, len(names), seats)]
 
 
 ACTIONS: Actions = {Join: process_join, Leave: process_leave, Collect: process_collect}

@@ -46,10 +46,12 @@ class Parameters:
     gas_per_byte: Count = 1
     multiply_adds_per_gas: Height = 1_000_000
     gas_per_token: Height = 1_000
+    gas_per_job_block: Count = 100
     max_referee_work: Count = 10_000_000_000
     # rewards and witnesses
     block_reward: Amount = 1_000
     proposer_share: PerMille = 200
+    fee_burn: PerMille = 500
     max_witnesses: Height = 21
     vote_floor: PerMille = 10
     power_unit: Height = 1_000
@@ -100,6 +102,13 @@ class Parameters:
             "D33",
             f"unbonding must exceed the evidence window of {self.evidence_window} blocks, "
             f"received {self.unbonding}",
+        )
+        require(
+            self.unbonding > self.task_blocks,
+            Code.LIMIT,
+            "D61",
+            f"unbonding must exceed the {self.task_blocks} blocks of a task, received "
+            f"{self.unbonding}",
         )
         require(
             self.gas_per_transaction >= 1,

@@ -21,9 +21,12 @@ def pay_validator(state: State, source: bytes, name: bytes, amount: int) -> Stat
 
 
 def pay_block(state: State, proposer: bytes, signers: frozenset[bytes]) -> State:
-    """D50, D51: mints the block reward; the proposer has all fees and its share, those who signed
-    the block below and were present enough have the rest by voting power."""
+    """D50, D51: mints the block reward; the proposer has its share and the fees that are not
+    burned, those who signed the block below and were present enough have the rest by voting power.
+    Without the burning a proposer's own transactions would cost it nothing."""
     parameters = state.parameters
+    fees = ledger.balance(state, ledger.FEES)
+    state = ledger.burn(state, ledger.FEES, fees * parameters.fee_burn // 1000)
     reward = min(parameters.block_reward, ledger.room(state))
     state = ledger.mint(state, ledger.FEES, reward)
     signing = reward * (1000 - parameters.proposer_share) // 1000

@@ -30,11 +30,14 @@ def has_committed(attestation: Attestation) -> bool:
 def certified(found: Round, index: int) -> Entry | None:
     """L24: the entry at an index on which more than two thirds of the committee agree, those who
     kept silent counted; :data:`UNAVAILABLE` is an entry like any other."""
-    entries = [a.entries[index] for a in found.attestations if a.opened]
-    for entry in entries:
-        if has_quorum(sum(other == entry for other in entries), len(found.attestations)):
-            return entry
-    return None
+    votes: dict[Entry, int] = {}
+    for attestation in found.attestations:
+        if attestation.opened:
+            entry = attestation.entries[index]
+            votes[entry] = votes.get(entry, 0) + 1
+    # At most one has a quorum, whatever the order.
+    seats = len(found.attestations)
+    return next((entry for entry, yes in votes.items() if has_quorum(yes, seats)), None)
 
 
 def order_key(found: Round, candidate: Candidate, loss: int) -> tuple[int, int, bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chain import ledger
-from chain.records import Node
 from chain.staking import get_validator, pool_key
 from chain.state import State
 
@@ -54,7 +53,9 @@ def slash_left(
 
 def slash_node(state: State, name: bytes, share: int, reporter: bytes | None = None) -> State:
     """D35: a share of a node's bond; a node below the full bond serves no more."""
-    node = state.nodes.get(name) or Node(0, 0)
+    node = state.nodes.get(name)
+    if node is None:
+        return state
     lost = node.bond * share // 1000
     state = state.but(nodes=state.nodes.set(name, replace(node, bond=node.bond - lost)))
     return take(state, ledger.BONDS, lost, reporter).note("node slashed", name, lost)

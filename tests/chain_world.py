@@ -26,6 +26,7 @@ TERMS = Terms(3, 10, 4, 3, 3, 500, 100, TIMING)
 PARAMETERS = Parameters(
     CHAIN,
     block_reward=100,
+    fee_burn=0,
     power_unit=1_000,
     uptime_window=10,
     jail_blocks=5,

@@ -22,7 +22,15 @@ import gvm
 from chain.adapters import devnet
 from chain.adapters.abci.setup import opened_application
 from chain.adapters.agents import Service, Trainer
-from chain.adapters.execution import Evaluator, Fold, Opening, Remembering, inspect, read_fold
+from chain.adapters.execution import (
+    MAX_FOLD,
+    Evaluator,
+    Fold,
+    Opening,
+    Remembering,
+    inspect,
+    read_fold,
+)
 from chain.adapters.explorer import Explorer
 from chain.adapters.frames import Frame
 from chain.adapters.node import Node, key_of
@@ -70,7 +78,7 @@ def test_inspect_gives_facts_of_a_program_and_refuses_others(evaluator: Evaluato
     found = inspect(evaluator.program)
     model = evaluator.base
     assert found.graph.hex() == model.graph_id
-    assert found.multiply_adds == model.cost_of("loss", 1).multiply_adds
+    assert found.multiply_adds == MAX_FOLD * model.cost_of("loss", 1).multiply_adds
     assert found.parameter_bytes == len(model.parameters)
     for damaged in (b"", evaluator.program[:-1], evaluator.program + b"\0"):
         with pytest.raises(ValueError):

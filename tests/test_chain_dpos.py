@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from chain import inference, ledger, nodes, rewards, schedule, staking, uptime
+from chain import inference, ledger, nodes, rewards, schedule, slashing, staking, uptime
+from chain.draw import drawn, shuffled, uniform
 from chain.evidence import DoubleVote, Misbehaviour
 from chain.genesis import Founder, Grant
 from chain.hashes import digest_of
@@ -256,6 +257,16 @@ def test_block_pay_is_split_and_conserved() -> None:
     assert ledger.balance(paid, ledger.DUST) - ledger.balance(state, ledger.DUST) == 1
 
 
+@pytest.mark.parametrize(("burn", "burned"), [(0, 0), (500, 20), (1000, 41)])
+def test_fees_are_burned_so_that_a_proposer_pays_too(burn: int, burned: int) -> None:
+    made = replace(QUIET, parameters=replace(PARAMETERS, fee_burn=burn))
+    world = World(made)
+    world.send(RICH, Transfer(OWNER.account, 1), fee=41)
+    before = world.state.supply
+    world.step()
+    assert world.state.supply == before + 100 - burned
+
+
 # --- faults ------------------------------------------------------------------------------------
 
 
@@ -336,6 +347,24 @@ def test_node_bond_is_locked_until_evidence_is_out_of_time() -> None:
     world.must(node, nodes.Collect())
     assert world.balance(node) == before - 100 + 1_000
     assert world.do(node, nodes.Collect()).rule == "D60"
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 33])
+def test_a_committee_is_the_end_of_a_whole_shuffle(count: int) -> None:
+    for seed in (b"a", b"b"):
+        order, counter = list(range(count)), 0
+        for last in range(count - 1, 0, -1):
+            other, counter = uniform(seed, counter, last + 1)
+            order[last], order[other] = order[other], order[last]
+        assert shuffled(seed, count) == order
+        for most in range(count + 3):
+            assert drawn(seed, count, most) == order[::-1][:most]
+
+
+def test_a_slash_makes_no_node() -> None:
+    world = World(QUIET)
+    nobody = digest_of("nobody")
+    assert slashing.slash_node(world.state, nobody, 500).nodes.get(nobody) is None
 
 
 # --- inference ---------------------------------------------------------------------------------
@@ -444,6 +473,8 @@ def test_genesis_is_signed_by_every_founder() -> None:
     ("changes", "rule"),
     [
         ({"unbonding": 40}, "D33"),
+        ({"task_blocks": 50}, "D61"),
+        ({"gas_per_transaction": 0}, "D13"),
         ({"max_transaction_bytes": 33_000_000}, "D70"),
         ({"trainer_share": 900}, "L42"),
         ({"jail_threshold": 960}, "D42"),

@@ -218,6 +218,24 @@ def test_unavailable_parameters(saying: int) -> None:
         assert lost(world, SECOND) == (TERMS.trainer_bond if saying > 2 else 0)
 
 
+@pytest.mark.parametrize("saying", [3, 4])
+def test_unavailable_test_data(saying: int) -> None:
+    """The owner never shows the fold: verifiers find nothing, the parent included. The trainers
+    are not to blame."""
+    world = World()
+    world.to_attest(LOTS)
+    nothing = (UNAVAILABLE,) * len(world.findings())
+    keys = world.verifiers
+    said = {key: nothing if i < saying else world.findings() for i, key in enumerate(keys)}
+    for key, entries in said.items():
+        world.attest(key, entries)
+    world.to(Phase.ATTEST_REVEAL)
+    for key, entries in said.items():
+        world.open(key, entries)
+    assert world.finish_round().outcome == Outcome.NOT_CERTIFIED
+    assert [lost(world, key) for key in TRAINERS] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("late", [-1, 0, 1])
 def test_late_reveal(late: int) -> None:
     """The best candidate is revealed at one block before its deadline, at it, after it."""

@@ -9,14 +9,17 @@ import pytest
 from chain import ledger
 from chain.blocks import read_block
 from chain.codec import decode_value, encode, encode_value
+from chain.confirmation import Dispute
 from chain.context import Execution, Inspection
-from chain.envelope import seal
+from chain.envelope import read, seal
 from chain.genesis import begin, identity
+from chain.inference import RequestInference
 from chain.jobs import StartJob
 from chain.keys import Key
-from chain.machine import apply_block
+from chain.machine import KINDS, apply_block, known_gas
 from chain.machine_application import MAX_AHEAD, POOL_BLOCKS, MachineApplication
 from chain.refusal import Code, Refused
+from chain.trainers import Commit
 from chain.transfers import Transfer
 from tests.chain_world import (
     EXECUTION,
@@ -187,24 +190,60 @@ class Counting:
         return replace(inspect_program(program), multiply_adds=2_000_000_000)
 
 
+BYTES = PARAMETERS.gas_per_transaction + len(seal(RICH, CHAIN, 0, 9, START))
+BLOCKS = START.terms.rounds * START.terms.timing.total * PARAMETERS.gas_per_job_block
+KNOWN = -(-(BYTES + BLOCKS) // 1_000)
+WHOLE = -(-(BYTES + BLOCKS + 2_000) // 1_000)
+
+
 @pytest.mark.parametrize(
     ("fee", "code", "paid", "inspected"),
-    [(1, Code.FEE, 0, False), (2, Code.FEE, 2, True), (4, Code.OK, 4, True)],
+    [
+        (KNOWN - 1, Code.FEE, 0, False),
+        (KNOWN, Code.FEE, KNOWN, True),
+        (WHOLE - 1, Code.FEE, WHOLE - 1, True),
+        (WHOLE, Code.OK, WHOLE, True),
+    ],
 )
-def test_a_program_is_inspected_for_who_pays_for_its_bytes(
+def test_a_program_is_inspected_for_who_pays_for_its_bytes_and_blocks(
     fee: int, code: Code, paid: int, inspected: bool
 ) -> None:
-    """1 400 gas for the bytes, 2 000 for the work: 2 tokens, 4 in all."""
     counting = Counting()
     state = begin(QUIET, EXECUTION)
-    world = World(QUIET)
-    block = world.block(transactions=(seal(RICH, CHAIN, 0, fee, START),))
+    block = World(QUIET).block(transactions=(seal(RICH, CHAIN, 0, fee, START),))
     after, receipts = apply_block(state, block, Execution(counting, referee))
     assert receipts[0].code == code
     assert (counting.calls > 0) == inspected
     left = 1_000_000 - paid - (START.deposit if code == Code.OK else 0)
     assert ledger.balance(after, RICH.account) == left
     assert ledger.account_of(after, RICH.account).nonce == (1 if paid else 0)
+
+
+def test_a_place_among_the_jobs_is_paid_for_every_block() -> None:
+    """Two hundred and fifty-six jobs of a million rounds would keep everyone else out."""
+    endless = replace(START.terms, rounds=1 << 20)
+    application = pool()
+    with pytest.raises(Refused, match="D13"):
+        application.submit(seal(RICH, CHAIN, 0, 100_000, replace(START, terms=endless)))
+    world = World(QUIET)
+    receipt = world.do(RICH, replace(START, terms=replace(START.terms, rounds=30)))
+    assert receipt.gas > 30 * START.terms.timing.total * PARAMETERS.gas_per_job_block
+
+
+@pytest.mark.parametrize("seats", [2, 4])
+def test_gas_counts_the_work_of_every_seat(seats: int) -> None:
+    terms = replace(START.terms, verifiers=seats, confirmers=3)
+    world = World(genesis(replace(PARAMETERS, multiply_adds_per_gas=1), terms=terms))
+    sent = {
+        seats + 3: Commit(world.job_name, 0, b"c" * 32),
+        1 + PARAMETERS.task_confirmers: RequestInference(world.job_name, b"i" * 32, 5),
+        1: Dispute(world.job_name, 0, 0, b"look"),
+    }
+    for times, action in sent.items():
+        data = seal(RICH, world.chain, 0, 1 << 40, action)
+        found = read(data, len(data), KINDS)
+        gas = known_gas(world.state, found, len(data))
+        assert gas == 1_000 + len(data) + times * 5_000_000
 
 
 def test_the_pool_inspects_nothing() -> None:

@@ -61,12 +61,13 @@ def read_fold(data: bytes) -> Fold:
 
 
 def inspect(program: bytes) -> Inspection:
-    """What gvm's core knows of a program; raises ValueError for what is none."""
+    """What gvm's core knows of a program; raises ValueError for what is none. The work is that of
+    the largest fold that a referee reads."""
     try:
         facts = program_facts(program)
     except gvm.ProgramError as error:
         raise ValueError(str(error)) from None
-    return Inspection(facts.graph_id, facts.loss_multiply_adds, facts.parameter_bytes)
+    return Inspection(facts.graph_id, facts.loss_multiply_adds * MAX_FOLD, facts.parameter_bytes)
 
 
 class Evaluator:

@@ -270,7 +270,8 @@ class Node:
         """A peer that says who it is; numbers matter for replies only, votes are signed."""
         with suppress(asyncio.CancelledError):  # the node is being stopped
             hello = await read_frame(reader)
-            if hello is None or hello.kind != "hello" or not hello.body.isdigit():
+            known = {str(i).encode() for i in range(len(self.settings["peers"]))}
+            if hello is None or hello.kind != "hello" or hello.body not in known:
                 writer.close()
                 return
             await self.listen(int(hello.body), reader, writer)
