@@ -73,7 +73,7 @@ class Training:
         job = StartJob(b"program", first, folds, 5_000_000, terms)
         people = (*WITNESSES, *nodes, *trainers, owner)
         genesis = Genesis(
-            Parameters("rounds", node_bond=10_000),
+            Parameters("rounds", node_bond=10_000, min_phase=1),
             tuple(Grant(key.account, 10_000_000) for key in people),
             tuple(Founder(key.public, 0, 2_000_000) for key in WITNESSES),
             tuple(key.account for key in nodes),

@@ -103,8 +103,7 @@ def leave_beacon(state: State, job: bytes, found: Round, height: int) -> State:
     for draw in found.draws:
         if has_committed(draw) and not has_opened(draw):
             # L17: who withholds a secret pays for the chance to choose between two beacons.
-            share = state.parameters.withholding_slash
-            state = slashing.slash_validator(state, draw.witness, height, share)
+            state = slashing.slash_withholding(state, draw.witness, height)
     opened = [draw for draw in found.draws if has_opened(draw)]
     if not has_quorum(sum(d.power for d in opened), sum(d.power for d in found.draws)):
         return conclusion.conclude(state, job, found, Outcome.NO_BEACON)

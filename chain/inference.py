@@ -148,7 +148,7 @@ def settle_task(state: State, name: bytes, height: int) -> State:
         state = slashing.slash_node(state, task.node, parameters.attestation_slash)
     elif task.output == ZERO:
         # D86: the node kept silent.
-        state = slashing.slash_node(state, task.node, parameters.withholding_slash)
+        state = slashing.slash_silence(state, task.node)
     state = ledger.move(state, ledger.ESCROW, task.requester, task.reward)
     return close_task(state, name, "task failed")
 

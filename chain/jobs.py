@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from chain import ledger, rounds
+from chain import ledger, phases, rounds
 from chain.codec import Amount, Digest, Size
 from chain.context import Actions, Context, Execution, Inspection
 from chain.hashes import digest_of, plain
+from chain.parameters import Parameters
 from chain.phases import get_job
-from chain.records import Job, JobStatus, Terms
+from chain.records import Job, JobStatus, Phase, Terms
 from chain.refusal import Code, Refused, require
 from chain.state import State
 
@@ -46,7 +47,7 @@ def inspect_program(execution: Execution, program: bytes) -> Inspection:
         raise Refused(Code.MALFORMED, "L4", f"no program: {error}") from None
 
 
-def check_terms(terms: Terms, deposit: int, unbonding: int) -> None:
+def check_terms(terms: Terms, deposit: int, parameters: Parameters) -> None:
     """L5: terms under which a round can be decided."""
     limits = (
         ("rounds", terms.rounds, MAX_ROUNDS),
@@ -65,11 +66,46 @@ def check_terms(terms: Terms, deposit: int, unbonding: int) -> None:
             "L5",
             f"{name} must be in [1, {most}], received {value}",
         )
+    least = parameters.min_phase
+    for phase in Phase:
+        blocks = phases.length(terms, phase)
+        require(
+            blocks >= least,
+            Code.LIMIT,
+            "L5",
+            f"{phase.name.lower()} must be at least {least} blocks, received {blocks}",
+        )
     require(
-        terms.timing.total < unbonding,
+        terms.timing.total < parameters.unbonding,
         Code.LIMIT,
         "D61",
-        f"a round must last less than the {unbonding} blocks of unbonding",
+        f"a round must last less than the {parameters.unbonding} blocks of unbonding",
+    )
+
+
+def check_work(terms: Terms, deposit: int, cost: int, parameters: Parameters) -> None:
+    """L5: nodes cannot refuse to serve, so the terms must leave them time for their work, and pay
+    for it what the chain asks for as much."""
+    sets = 1 + terms.max_candidates
+    for name, blocks, work in (
+        ("attest_commit", terms.timing.attest_commit, sets * cost),
+        ("confirm", terms.timing.confirm, cost),
+    ):
+        least = -(-work // parameters.node_work)
+        require(
+            blocks >= least,
+            Code.LIMIT,
+            "L5",
+            f"{name} must be at least {least} blocks for {work} multiply-adds, received {blocks}",
+        )
+    seats = terms.verifiers * sets + terms.confirmers
+    gas = -(-seats * cost // parameters.multiply_adds_per_gas)
+    pay = terms.rounds * -(-gas // parameters.gas_per_token)
+    require(
+        deposit >= pay,
+        Code.FUNDS,
+        "L5",
+        f"{terms.rounds} rounds of this work need a deposit of {pay}, received {deposit}",
     )
 
 
@@ -77,7 +113,8 @@ def process_start(state: State, context: Context, action: StartJob) -> State:
     """L4, L5, L6: the deposit is frozen, the minted share added, the first round opened."""
     parameters = state.parameters
     found = inspect_program(context.execution, action.program)
-    check_terms(action.terms, action.deposit, parameters.unbonding)
+    check_terms(action.terms, action.deposit, parameters)
+    check_work(action.terms, action.deposit, found.multiply_adds, parameters)
     require(
         len(state.rounds) < parameters.max_jobs,
         Code.LIMIT,

@@ -72,6 +72,8 @@ class Parameters:
     node_bond: Amount = 10_000
     minted_share: PerMille = 100
     max_jobs: Count = 256
+    min_phase: Height = 10
+    node_work: Height = 1_000_000_000
     max_tasks: Count = 4_096
     tasks_per_block: Count = 64
     task_confirmers: Height = 3

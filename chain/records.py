@@ -27,7 +27,8 @@ class Account:
 class Validator:
     """A candidate for witness. ``shares`` of its ``tokens`` belong to those who voted for it.
     ``punished``: of an expelled one, the height of the earliest fault that was proved. ``leaving``:
-    up to where the last stake that left answers, 0 for none."""
+    up to where the last stake that left answers, 0 for none. ``withheld``: the height of the last
+    slash for a secret, 0 for none."""
 
     public: Digest
     commission: PerMille
@@ -42,6 +43,7 @@ class Validator:
     missed_turns: Count = 0
     punished: Count = 0
     leaving: Count = 0
+    withheld: Count = 0
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def judge_verifiers(state: State, found: Round, truths: Truths) -> tuple[State, 
     for attestation in found.attestations:
         name = attestation.verifier
         if not attestation.opened:
-            state = slashing.slash_node(state, name, state.parameters.withholding_slash)
+            state = slashing.slash_silence(state, name)
         elif all(t in (None, e) for e, t in zip(attestation.entries, truths, strict=True)):
             good.append(name)
     return state, replace(found, certified=truths, verified=tuple(good))

@@ -51,6 +51,28 @@ def slash_left(
     return state.note("leaving stake slashed", name, lost) if lost else state
 
 
+def slash_withholding(state: State, name: bytes, height: int) -> State:
+    """L17: a witness that withholds secrets is slashed and jailed, once per ``jail_blocks``: who
+    crashed in many jobs at once loses what it would have lost in one."""
+    validator = get_validator(state, name)
+    if validator.withheld and height < validator.withheld + state.parameters.jail_blocks:
+        return state
+    state = slash_validator(state, name, height, state.parameters.withholding_slash)
+    if not validator.jailed:
+        state = jail(state, name, height)
+    known = replace(get_validator(state, name), withheld=height)
+    return state.but(validators=state.validators.set(name, known))
+
+
+def slash_silence(state: State, name: bytes) -> State:
+    """L27, D86: a node that kept silent, unless it has lost of its bond already: who crashed in
+    many committees at once loses what it would have lost in one."""
+    node = state.nodes.get(name)
+    if node is None or node.bond < state.parameters.node_bond:
+        return state
+    return slash_node(state, name, state.parameters.withholding_slash)
+
+
 def slash_node(state: State, name: bytes, share: int, reporter: bytes | None = None) -> State:
     """D35: a share of a node's bond; a node below the full bond serves no more."""
     node = state.nodes.get(name)

@@ -34,6 +34,7 @@ PARAMETERS = Parameters(
     unbonding=50,
     evidence_window=40,
     node_bond=1_000,
+    min_phase=3,
     task_blocks=4,
     task_wait=20,
 )

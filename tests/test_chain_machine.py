@@ -186,6 +186,14 @@ def test_gas_is_bytes_and_exact_work_and_a_block_has_so_much() -> None:
             Code.LIMIT,
             "D61",
         ),
+        *(
+            (
+                replace(START, terms=replace(TERMS, timing=replace(TERMS.timing, **{phase: 2}))),
+                Code.LIMIT,
+                "L5",
+            )
+            for phase in TERMS.timing.__dataclass_fields__
+        ),
         (replace(START, deposit=2_000_000), Code.FUNDS, "D2"),
         (jobs.StopJob(b"j" * 32), Code.UNKNOWN, "L3"),
         (inference.RequestInference(ZERO, ZERO, 1), Code.UNKNOWN, "D80"),
@@ -300,7 +308,7 @@ def scenario() -> str:
     return root(world.state).hex()
 
 
-ROOT = "b883a021b2cf91f1550d6ff38e8eeb209ff1651533eaa4762c8684458cee7779"
+ROOT = "93772a51c30eb47d6499cd92feb5b0b98ba83b553b63d0c55ef5640cd42af203"
 """The root of :func:`scenario`: a change of it is a change of the chain's meaning."""
 
 

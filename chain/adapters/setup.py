@@ -198,7 +198,7 @@ def make_genesis(plan: Plan, model: gvm.Model, folds: list[Fold]) -> Genesis:
         terms=terms,
     )
     genesis = Genesis(
-        Parameters("gvm devnet", power_unit=1_000),
+        Parameters("gvm devnet", power_unit=1_000, min_phase=2),
         tuple(Grant(key_of(p.name).account, GRANT) for p in people)
         + (Grant(owner.account, GRANT),),
         tuple(Founder(key.public, 100, 2_000_000) for key in witnesses),
