@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gvm.errors import ImportModelError
 from gvm.formats import Formats
 from gvm.model import Model
 from gvm.program import MAX_BATCH
@@ -24,6 +25,7 @@ def from_tensorflow(
     max_batch: int = MAX_BATCH,
     progress: bool | None = None,
     trainable: str | Sequence[str] | None = None,
+    training: bool = False,
 ) -> Model:
     """A DModel from TensorFlow: a keras.Model, tf.Module, ConcreteFunction, or the path of a
     SavedModel, .keras, .h5 or frozen .pb.
@@ -39,16 +41,22 @@ def from_tensorflow(
     kind, or :class:`gvm.Formats`.
     ``trainable``: names of the parameters that train, or patterns of them such as "head/*"; None:
     all that the source trains. What is before the first of them runs as in a model that only runs.
+    ``training``: batch normalisations train by the statistics of each batch, and have running
+    statistics, as in ``model.fit``; otherwise they are folded as in a model that only runs. It
+    needs a Keras model or its file, or ONNX, and a loss.
 
     Raises :class:`gvm.ImportModelError` with everything that cannot be imported.
     """
+    from gvm.importers.batch_norms import frozen_folded
     from gvm.importers.tensorflow import load_tensorflow
 
     listed: list[Any] = (
         list(calibration) if isinstance(calibration, list | tuple) else [calibration]
     )
     shapes = [np.shape(a) for a in listed]
-    graph = only_trainable(load_tensorflow(source, shapes), trainable)
+    _check_training(training, loss)
+    graph = only_trainable(load_tensorflow(source, shapes, training), trainable)
+    graph = frozen_folded(graph) if training else graph
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
     about = {"source": os.path.basename(os.path.normpath(str(name)))}
     model = Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
@@ -65,6 +73,7 @@ def from_onnx(
     max_batch: int = MAX_BATCH,
     progress: bool | None = None,
     trainable: str | Sequence[str] | None = None,
+    training: bool = False,
 ) -> Model:
     """A DModel from ONNX: the path of a .onnx file or an onnx.ModelProto, of any operator set from
     1 on. Inputs and outputs keep their layout; the first axis is the batch.
@@ -73,14 +82,22 @@ def from_onnx(
 
     Raises :class:`gvm.ImportModelError` with everything that cannot be imported.
     """
+    from gvm.importers.batch_norms import frozen_folded
     from gvm.importers.onnx import load_onnx
 
-    graph = only_trainable(load_onnx(source), trainable)
+    _check_training(training, loss)
+    graph = only_trainable(load_onnx(source, training), trainable)
+    graph = frozen_folded(graph) if training else graph
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
     about = {"source": os.path.basename(os.path.normpath(str(name)))}
     model = Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
     model.source = source
     return model
+
+
+def _check_training(training: bool, loss: str | None) -> None:
+    if training and loss is None:
+        raise ImportModelError("training=True needs a loss")
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -83,6 +83,9 @@ def import_(
     trainable: Annotated[
         list[str] | None, typer.Option(help="Parameters that train, by name or pattern; else all.")
     ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Batch normalisations train, too.")
+    ] = False,
 ) -> None:
     """Quantise a TensorFlow or ONNX model."""
     import gvm
@@ -96,6 +99,7 @@ def import_(
         labels=labels and read_array(labels),
         formats=formats and (formats if "<" in formats else Formats.read(Path(formats))),
         trainable=trainable or None,
+        training=training or None,
     )
     load_from = gvm.from_onnx if source.suffix.lower() == ".onnx" else gvm.from_tensorflow
     model = load_from(str(source), **options)

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import gvm
+from gvm.batch_training import batch_normalized
 from gvm.graph import Builder, Graph, Value, evaluate_real
 from gvm.model import Model
 
@@ -70,6 +71,13 @@ def quotient(direction: int) -> Callable[[Builder, Value], Value]:
     return lambda g, x: int(g.div(x, g.add(x, g.unary(x, function=1)), direction=direction))
 
 
+def normalized(g: Builder, x: Value) -> Value:
+    parts = {name: normal(4, seed=i) for i, name in enumerate(("mean", "scale", "shift"))}
+    made = {name: g.parameter(name, data) for name, data in parts.items()}
+    variance = g.parameter("variance", np.array([0.5, 1.0, 2.0, 4.0]))
+    return batch_normalized(g, x, variance=variance, epsilon=1e-3, keep=0.9, **made)
+
+
 CASES: dict[str, tuple[tuple[int, ...], Callable[[Builder, Value], Value]]] = {
     **{op: (IMAGE, two(op)) for op in ("add", "sub", "mul", "maximum", "minimum")},
     "relu": (ROW, lambda g, x: g.relu(x)),
@@ -105,6 +113,7 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[Builder, Value], Value]]] = {
     "normalize": (IMAGE, lambda g, x: g.normalize(x, trailing_axes=2)),
     "normalize_uncentred": (ROW, lambda g, x: g.normalize(x, trailing_axes=1, centred=0)),
     **{f"div_{n}": (ROW, quotient(n)) for n in range(4)},
+    "batch_normalize": (IMAGE, normalized),
     "divide": (ROW, lambda g, x: g.divide(x, divisor=3)),
     "softmax": (ROW, lambda g, x: g.softmax(x)),
     "broadcast_to": ((-1, 1, 4), lambda g, x: g.broadcast_to(x, shape=(-1, 3, 4))),

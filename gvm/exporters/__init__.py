@@ -25,7 +25,8 @@ class Exports:
 
         ``source``: that model or its file (.keras, .h5); needed where this model was loaded. Batch
         normalisation in the copy has mean 0: its scale and shift are in the layer before where the
-        import folded them. Raises GvmError where parameters cannot be written back.
+        import folded them; one that trained is as it is. Raises GvmError where parameters cannot be
+        written back.
         """
         given = self.source if source is None else source
         if given is None:
@@ -46,7 +47,7 @@ class Exports:
         In float, a model that came from ONNX is its source with these parameters; ``source`` gives
         that (an onnx.ModelProto or its file) where this model was loaded. Batch normalisation then
         has mean 0 and variance 1, its scale and shift in the layer before where the import folded
-        them. Any other model is written operator by operator.
+        them; one that trained is as it is. Any other model is written operator by operator.
         ``qdq``: weights and activations as 16-bit integers with QuantizeLinear and
         DequantizeLinear, biases as 32-bit ones; always operator by operator.
         Raises GvmError where parameters cannot be written back or an operator has no ONNX form.

@@ -11,6 +11,7 @@ import numpy as np
 from gvm.errors import GvmError
 from gvm.exporters.onnx import FIRST, FORMS, PLAIN, Emitter, Value, form
 from gvm.functions import by_number
+from gvm.normalization import real_epsilon
 from gvm.operator import AttributeValue, integer
 
 Attributes = Mapping[str, AttributeValue]
@@ -133,6 +134,16 @@ def _div(e: Emitter, a: Attributes, x: Value, y: Value) -> Value:
         return e.value(e.labelled(kind, [e.name(made, layout)]), layout)
     size = e.add("Floor", [e.add("Abs", [e.name(made, layout)])])
     return e.value(e.labelled("Mul", [size, e.add("Sign", [e.name(made, layout)])]), layout)
+
+
+@form("batch_normalize")
+def _batch_normalize(e: Emitter, a: Attributes, x: Value, *vectors: Value) -> Value:
+    """In use: scale / sqrt(variance + epsilon), and what the mean leaves of the shift."""
+    mean, variance, scale, shift = (e.name(v) for v in vectors)
+    root = e.add("Sqrt", [e.add("Add", [variance, e.number(real_epsilon(a))])])
+    factor = e.add("Div", [scale, root])
+    offset = e.add("Sub", [shift, e.add("Mul", [mean, factor])])
+    return e.value(e.labelled("Add", [e.add("Mul", [e.name(x), factor]), offset]))
 
 
 @form("divide")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gvm.errors import GvmError
 from gvm.graph import Graph
+from gvm.importers.batch_norms import frozen_folded
 from gvm.importers.onnx import load_onnx
 
 __all__ = ["is_onnx", "with_weights"]
@@ -67,6 +68,11 @@ class _Writing:
     def __init__(self, model: Any, parameters: Mapping[str, Array]) -> None:
         self.model = model
         self.parameters = parameters
+        self.training = any(
+            n.op_type == "BatchNormalization" and set(n.input[1:5]) <= set(parameters)
+            for n in _nodes(model.graph)
+        )
+        """Whether batch normalisations trained, so that all their tensors are parameters."""
         self.tensors = {name: t for name, t in _tensors(model.graph) if t.data_type in _FLOAT}
         self.graph = self._imported()
         found = {p.name: p for p in self.graph.parameters}
@@ -82,6 +88,9 @@ class _Writing:
                     f"{parameters[name].shape}"
                 )
         self.trained = [name for name, p in found.items() if p.trainable]
+        if self.training:
+            read = (n.input[3:5] for n in _nodes(model.graph) if n.op_type == "BatchNormalization")
+            self.trained += [v for pair in read for v in pair if v in found]
 
     def run(self) -> None:
         """Writes all, and imports what was written."""
@@ -99,7 +108,8 @@ class _Writing:
                 )
 
     def _imported(self) -> Graph:
-        return load_onnx(self.model)
+        graph = load_onnx(self.model, self.training)
+        return frozen_folded(graph) if self.training else graph
 
     def _differing(self) -> list[str]:
         """The trained parameters that an import does not give as wanted."""
@@ -159,7 +169,7 @@ class _Writing:
         statistics: set[str] = set()
         handed = {n.output[0]: n for n in _nodes(self.model.graph) if n.op_type == "Identity"}
         for node in _nodes(self.model.graph):
-            if node.op_type == "BatchNormalization":
+            if node.op_type == "BatchNormalization" and not self.training:
                 statistics.update(
                     self._normalise(node, [_behind(n, handed) for n in node.input[1:5]])
                 )

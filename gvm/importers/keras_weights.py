@@ -2,7 +2,8 @@
 
 The import leaves one parameter where Keras has several variables: batch normalisation is a scale
 and a shift, folded into the layer before it where there is one. So a written model has batch
-normalisation with mean 0, and biases that went into a shift are zero.
+normalisation with mean 0, and biases that went into a shift are zero. One that trained is written
+as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm.errors import GvmError
+from gvm.importers.batch_norms import frozen_folded
 from gvm.importers.tensorflow import load_tensorflow
 
 __all__ = ["with_weights"]
@@ -43,7 +45,11 @@ def with_weights(source: Any, parameters: Mapping[str, Array]) -> Any:
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         raise GvmError(f"{description} cannot be cloned: {error}") from None
     parameters = _aligned(parameters, _paths(model))
-    copy = _Copy(made, _Writing(model, parameters, description).variables, description)
+    training = any(
+        type(x).__name__ == "BatchNormalization" and _is_whole(x, parameters)
+        for x in _layers(model)
+    )
+    copy = _Copy(made, _Writing(model, parameters, description).variables, description, training)
     wrong = copy.differing(parameters)
     if wrong:
         copy.invert(wrong)
@@ -97,6 +103,12 @@ def _layers(model: Any) -> Iterator[Any]:
     yield from model._flatten_layers(include_self=False)
 
 
+def _is_whole(layer: Any, parameters: Mapping[str, Array]) -> bool:
+    """Whether a batch normalisation trained, so that all its variables are parameters."""
+    trains = layer.gamma is not None or layer.beta is not None
+    return trains and all(_path(w) in parameters for w in layer.weights)
+
+
 class _Writing:
     """Variables by path, as they become."""
 
@@ -105,7 +117,11 @@ class _Writing:
         self.parameters = parameters
         self.variables = {_path(w): np.asarray(w.numpy()) for w in model.weights}
         self.written: set[str] = set()
-        normalisations = [x for x in _layers(model) if type(x).__name__ == "BatchNormalization"]
+        normalisations = [
+            x
+            for x in _layers(model)
+            if type(x).__name__ == "BatchNormalization" and not _is_whole(x, parameters)
+        ]
         statistics = {_path(w) for layer in normalisations for w in layer.weights}
         for name in parameters:
             if name in self.variables and name not in statistics:
@@ -165,8 +181,11 @@ class _Writing:
 class _Copy:
     """A clone under way: its variables by the paths of the original."""
 
-    def __init__(self, model: Any, variables: dict[str, Array], description: str) -> None:
+    def __init__(
+        self, model: Any, variables: dict[str, Array], description: str, training: bool
+    ) -> None:
         self.model = model
+        self.training = training
         self.variables = variables
         self.description = description
         self.renamed = dict(zip(_paths(model), variables, strict=True))
@@ -174,7 +193,8 @@ class _Copy:
     def _imported(self, variables: Mapping[str, Array]) -> dict[str, Array]:
         """The parameters that an import gives where the variables are these."""
         self.model.set_weights(list(variables.values()))
-        graph = load_tensorflow(self.model)
+        graph = load_tensorflow(self.model, training=self.training)
+        graph = frozen_folded(graph) if self.training else graph
         return {self.renamed.get(p.name, p.name): p.data for p in graph.parameters}
 
     def differing(self, parameters: Mapping[str, Array]) -> dict[str, Array]:

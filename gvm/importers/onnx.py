@@ -55,7 +55,7 @@ SAME_NUMBERS = (
 """Operators behind which numbers of rows may still be numbers of rows."""
 
 
-def load_onnx(source: Any) -> Graph:
+def load_onnx(source: Any, training: bool = False) -> Graph:
     """The real-valued graph of an ONNX model, with the named outputs ``predict``.
 
     ``source`` is a path or an onnx.ModelProto, of any operator set from 1 on; weights in files of
@@ -63,7 +63,8 @@ def load_onnx(source: Any) -> Graph:
     size is stored for it; all other dimensions must be known. Inputs and outputs keep their layout.
 
     Weights keep their names as parameters. Batch normalisation is folded into the convolution or
-    product it follows: then the bias carries the name of the shift.
+    product it follows: then the bias carries the name of the shift. With ``training`` it stays what
+    it is.
 
     Raises :class:`gvm.importers.UnsupportedModel` with every node that has no translation, and
     ImportModelError, its base, for any other source at fault.
@@ -71,7 +72,7 @@ def load_onnx(source: Any) -> Graph:
     if importlib.util.find_spec("onnx") is None:
         raise ImportModelError("ONNX is not installed: pip install 'gvm[onnx]'")
     model, description = _read(source)
-    graph = _translate(without_functions(model, description), description)
+    graph = _translate(without_functions(model, description), description, training)
     return fold_affine(sink_transposes(settle_masks(settle_quotients(fuse_normalizations(graph)))))
 
 
@@ -139,8 +140,9 @@ def translator_of(model: Any, description: str) -> Translator:
     return translator
 
 
-def _translate(model: Any, description: str) -> Graph:
+def _translate(model: Any, description: str, training: bool) -> Graph:
     translator = translator_of(model, description)
+    translator.training = training
     graph = model.graph
     translator.low.whole_numbers = _reads_rows(graph)
     for value in graph.input:

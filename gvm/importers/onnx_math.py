@@ -21,6 +21,7 @@ from gvm.importers.arithmetic import (
     softsign,
     subtract,
 )
+from gvm.importers.batch_norms import BatchNorm, Part, placed
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_nodes import HANDLERS, Handler, Node, Translator, constant_or, handles
 from gvm.importers.onnx_powers import product
@@ -266,6 +267,12 @@ def _batch_norm(t: Translator, node: Node, x: Operand, *statistics: Operand) -> 
     gamma, beta, mean, variance = (must_be_constant(s, "statistics") for s in statistics)
     if node.integer("spatial", 1) == 0 and gamma.data.ndim > 1:
         raise Refusal("spatial must be 1")
+    if t.training:
+        moved = [Part(c.name, c.data.astype(np.float64), True) for c in (gamma, beta)]
+        held = [Part(c.name, c.data.astype(np.float64), False) for c in (mean, variance)]
+        epsilon, keep = node.number("epsilon", 1e-5), node.number("momentum", 0.9)
+        layer = BatchNorm(moved[0], moved[1], held[0], held[1], epsilon, keep)
+        return per_channel(t, x, lambda v: placed(t.g, v, layer, node.name))
     scale = gamma.data.astype(np.float64) / np.sqrt(
         variance.data.astype(np.float64) + node.number("epsilon", 1e-5)
     )

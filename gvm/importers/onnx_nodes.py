@@ -154,6 +154,8 @@ class Translator(Shapes):
     def __init__(self, version: int) -> None:
         super().__init__()
         self.version = version
+        self.training = False
+        """Whether batch normalisations train."""
         self.problems: list[Problem] = []
         self.done: dict[str, Any] = {}
         self.read: set[str] = set()

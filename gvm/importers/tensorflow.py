@@ -31,6 +31,7 @@ from gvm.importers import (  # noqa: F401 (they register operators)
     tensorflow_sequences,
     tensorflow_windows,
 )
+from gvm.importers.batch_norms import batch_norms_of, with_batch_norms
 from gvm.importers.division import settle_quotients
 from gvm.importers.fold import fold_affine
 from gvm.importers.lowering import Constant
@@ -47,6 +48,7 @@ __all__ = ["load_tensorflow"]
 
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _DEFAULT_SIGNATURE = "serving_default"
+KERAS_FILES = (".keras", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Frozen:
     variables: Mapping[str, Variable] | None
 
 
-def load_tensorflow(source: Any, shapes: Sequence[Sequence[int]] | None = None) -> Graph:
+def load_tensorflow(
+    source: Any, shapes: Sequence[Sequence[int]] | None = None, training: bool = False
+) -> Graph:
     """The real-valued graph of a TensorFlow model, with the named outputs ``predict``.
 
     ``source`` is a keras.Model (Sequential or functional), a tf.Module or loaded SavedModel with a
@@ -74,17 +78,22 @@ def load_tensorflow(source: Any, shapes: Sequence[Sequence[int]] | None = None) 
 
     Variables keep their names as parameters. Batch normalisation becomes a scale and a shift, named
     after gamma and beta (moving_variance and moving_mean where there are none), and is folded into
-    the convolution or dense layer it follows: then the bias carries the name of the shift.
+    the convolution or dense layer it follows: then the bias carries the name of the shift. With
+    ``training`` it stays what it is, of a Keras model or its file, unless its layer is frozen.
 
     Raises :class:`gvm.importers.UnsupportedModel` with every node that has no translation, and
     ImportModelError, its base, for any other source at fault.
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportModelError("TensorFlow is not installed: pip install 'gvm[tensorflow]'")
+    if training:
+        source = _keras_model(source)
     frozen = _inline(_freeze(source))
     _close_shapes(frozen, shapes or ())
     is_file = frozen.variables is None
     graph = translate(frozen.description, *_operations(frozen), is_file)
+    if training:
+        graph = with_batch_norms(graph, batch_norms_of(source), frozen.description)
     return fold_affine(
         _with_fewest_transposes(settle_masks(settle_quotients(fuse_normalizations(graph))))
     )
@@ -145,14 +154,8 @@ def _freeze_path(path: Path) -> Frozen:
     if not path.is_file():
         raise ImportModelError(f"{path}: no such file or folder")
     suffix = path.suffix.lower()
-    if suffix in (".keras", ".h5", ".hdf5"):
-        import keras
-
-        try:
-            model = keras.models.load_model(path, compile=False)
-        except Exception as error:  # Keras raises many types for a damaged or unknown file
-            raise ImportModelError(f"{path}: Keras cannot load it: {error}") from error
-        return _freeze_keras(model, str(path))
+    if suffix in KERAS_FILES:
+        return _freeze_keras(_load_keras(path), str(path))
     if suffix == ".pb":
         return (
             _freeze_saved_model(path.parent)
@@ -161,6 +164,27 @@ def _freeze_path(path: Path) -> Frozen:
         )
     raise ImportModelError(
         f"{path}: the name must end in .keras, .h5, .hdf5 or .pb, received {suffix!r}"
+    )
+
+
+def _load_keras(path: Path) -> Any:
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many types for a damaged or unknown file
+        raise ImportModelError(f"{path}: Keras cannot load it: {error}") from error
+
+
+def _keras_model(source: Any) -> Any:
+    """The Keras model that a source is or holds."""
+    if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() in KERAS_FILES:
+        return _load_keras(Path(source))
+    if hasattr(source, "layers") and hasattr(source, "get_config"):
+        return source
+    raise ImportModelError(
+        "training=True needs a Keras model or its file: other sources do not say how running "
+        f"statistics move; received {type(source).__name__}"
     )
 
 
