@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,37 @@ def normalised(made: Graphs) -> None:
     made.add("normalize", (x,), **given, **made.rounded(12))
     delta = made.like(made.type(x).shape, "i16", "i32")
     made.add("normalize_grad", (x, delta), **given, **made.rounded(10))
+
+
+def normalised_over_batch(made: Graphs) -> None:
+    """A normalisation by the totals of a batch, its gradient, and what running statistics do."""
+    rng, g, x = made.rng, made.g, made.pick("i16")
+    shape, bits = made.type(x).shape, made.type(x).fraction_bits
+    over, n = tuple(range(len(shape) - 1)), shape[-1]
+    if len(shape) < 2:
+        raise LookupError
+    delta = made.like(shape, "i16")
+    summed = (x, made.add("mul", (x, x)), delta, made.add("mul", (delta, x)))
+    sums = [
+        None if v is None else made.add("reduce_sum", (v,), axes=over, keepdims=0) for v in summed
+    ]
+    totals = [g.total(v) for v in sums if v is not None]
+    if len(totals) < len(sums):
+        raise LookupError
+    count = g.total(g.example_count())
+    given = {
+        "positions": math.prod(shape[1:-1]),
+        "epsilon_multiplier": rng.choice((0, 16384, 21475)),
+        "epsilon_exponent": rng.randrange(63),
+    }
+    scale, shift = (made.constant((n,), rng.choice(("i16", "i32"))) for _ in range(2))
+    inputs = (x, *totals[:2], count, scale, shift)
+    made.add("batch_normalize", inputs, kind=0, **given, **made.rounded(10))
+    inputs = (*totals, count, scale, x, delta)
+    made.add("batch_normalize_grad", inputs, kind=0, **given, **made.rounded(10))
+    statistics = [made.constant((n,), "i32", bits) for _ in range(2)]
+    inputs = (x, *statistics, scale, shift)
+    made.add("batch_normalize", inputs, kind=1, **given, **made.rounded(10))
 
 
 def ordered(made: Graphs) -> None:
@@ -91,4 +123,11 @@ def rows(made: Graphs) -> None:
     made.partial(made.add("gather_grad", (delta, classes), size=made.rng.randrange(5, 8)))
 
 
-MAKERS: tuple[Callable[[Graphs], None], ...] = (normalised, ordered, truths, choices, rows)
+MAKERS: tuple[Callable[[Graphs], None], ...] = (
+    normalised,
+    normalised_over_batch,
+    ordered,
+    truths,
+    choices,
+    rows,
+)
