@@ -45,10 +45,14 @@ def batch_normalized(
     """x [..., C] normalised for each channel: by the batch where its scale or shift trains, else by
     mean and variance, of which a step keeps the share ``keep``.
 
-    Raises ValueError for an epsilon or a share that is none.
+    Raises ImportModelError for an epsilon or a share that is none.
     """
     if not 0 <= keep < 1:
-        raise ValueError(f"momentum of batch normalisation must be in [0, 1), received {keep}")
+        raise ImportModelError(f"{name}: momentum must be in [0, 1), received {keep}")
+    try:
+        of_epsilon = epsilon_attributes(epsilon)
+    except ValueError as error:
+        raise ImportModelError(f"{name}: {error}") from error
     return int(
         g.batch_normalize(
             x,
@@ -60,7 +64,7 @@ def batch_normalized(
             positions=math.prod(d for d in g.shape(x)[:-1] if d != -1),
             keep=min(round(keep * 2**KEEP_BITS), 2**KEEP_BITS - 1),
             unbiased=int(unbiased),
-            **epsilon_attributes(epsilon),
+            **of_epsilon,
             name=name,
         )
     )
