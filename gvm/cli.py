@@ -6,6 +6,7 @@ or another state ends with status 1. ``GVM_TRACEBACK=1`` shows where an error ca
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -459,6 +460,7 @@ def loss_fields(loss: Loss) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command; bad input gives one error and exit status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         app(args=arguments)
     except (GvmError, ValueError, OSError, ImportError, MemoryError) as error:

@@ -298,6 +298,10 @@ def test_bad_files(tmp_path: Path) -> None:
             load_tensorflow(path)
     with pytest.raises(ImportModelError, match="received int"):
         load_tensorflow(3)
+    (tmp_path / "served" / "00000123").mkdir(parents=True)
+    (tmp_path / "served" / "00000123" / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ImportModelError, match="missing; it is in 00000123"):
+        load_tensorflow(tmp_path / "served")
 
 
 # Models of others

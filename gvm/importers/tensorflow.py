@@ -147,8 +147,10 @@ def _freeze(source: Any) -> Frozen:
 def _freeze_path(path: Path) -> Frozen:
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
+            versions = sorted(f.parent.name for f in path.glob("*/saved_model.pb"))
+            inside = f"; it is in {', '.join(versions)}" if versions else ""
             raise ImportModelError(
-                f"{path}: a folder must be a SavedModel, saved_model.pb is missing"
+                f"{path}: a folder must be a SavedModel, saved_model.pb is missing{inside}"
             )
         return _freeze_saved_model(path)
     if not path.is_file():
