@@ -24,9 +24,6 @@ from tests.tensorflow_models import (  # noqa: E402
     sequential,
 )
 
-MODELS = Path(__file__).parents[2] / "shared" / "models"
-
-
 # Keras
 
 

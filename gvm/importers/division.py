@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gvm.functions import BY_NAME
 from gvm.graph import Graph, Value
+from gvm.importers.exponentials import settle_exponentials
 from gvm.importers.shapes import Shapes
 from gvm.ops import OPERATORS
 from gvm.ops.div import DOWN, NEAREST, TOWARDS_ZERO
@@ -37,7 +38,8 @@ def floor_or_ceiling(t: Shapes, x: Value, direction: int, up: bool = False) -> V
 def settle_quotients(graph: Graph) -> Graph:
     """The same function, with ``div`` where a number is multiplied by a reciprocal, and one table
     where the reciprocal is of a root: one rounding instead of two. What it replaces is left behind
-    unused."""
+    unused. Logarithms of sums of exponentials are settled first."""
+    graph = settle_exponentials(graph)
     producer = graph.producer()
     reciprocal, root, of_root = (BY_NAME[n].number for n in ("reciprocal", "sqrt", "rsqrt"))
     nodes = []

@@ -7,6 +7,7 @@ chosen here: a sum with it is as good as the number itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from gvm.graph import Builder, Graph, Node, Value
 from gvm.importers.composites import LESS_OR_EQUAL
+from gvm.importers.rebuild import rebuilt
 
 __all__ = ["settle_masks"]
 
@@ -52,27 +54,17 @@ class _Masks:
     def run(self) -> Graph:
         if not self.chosen and not self.choices:
             return self.graph
-        g = Builder()
-        made: dict[Value, Value] = {}
-        for v in self.graph.inputs:
-            t = self.graph.types[v]
-            made[v] = g.input(self.graph.names.get(v, ""), t.shape, t.dtype, t.fraction_bits)
-        for p in self.graph.parameters:
-            t = self.graph.types[p.value]
-            made[p.value] = g.parameter(p.name, p.data, t.dtype, t.fraction_bits, p.trainable)
-        for node in self.graph.nodes:
-            (v, *_) = node.outputs
-            if v in self.chosen:
-                made[v] = self._choice(g, node, made)
-                continue
-            inputs = [made[x] for x in node.inputs]
-            if v in self.choices:
-                inputs[1:] = [self._own(g, x, made) for x in node.inputs[1:]]
-            results = g.node(node.op, inputs, node.attributes, node.name)
-            made.update(zip(node.outputs, results, strict=True))
-        return g.graph(
-            **{name: [made[v] for v in values] for name, values in self.graph.outputs.items()}
-        )
+        return rebuilt(self.graph, self._replacement)
+
+    def _replacement(self, g: Builder, node: Node, made: Mapping[Value, Value]) -> Value | None:
+        (v, *_) = node.outputs
+        if v in self.chosen:
+            return self._choice(g, node, made)
+        if v not in self.choices:
+            return None
+        condition, *others = node.inputs
+        a, b = (self._own(g, x, made) for x in others)
+        return int(g.select(made[condition], a, b, name=node.name))
 
     # -- what is found
 
@@ -130,7 +122,7 @@ class _Masks:
 
     # -- what is made of it
 
-    def _own(self, g: Builder, v: Value, made: dict[Value, Value]) -> Value:
+    def _own(self, g: Builder, v: Value, made: Mapping[Value, Value]) -> Value:
         if not self._is_low(v):
             return made[v]
         p = self.parameters[v]
@@ -145,7 +137,7 @@ class _Masks:
             unique = f"{name}_{count}"
         return g.parameter(unique, data, dtype, 0, False)
 
-    def _choice(self, g: Builder, node: Node, made: dict[Value, Value]) -> Value:
+    def _choice(self, g: Builder, node: Node, made: Mapping[Value, Value]) -> Value:
         scores, mask = self.chosen[node.outputs[0]]
         left = made[scores]
         p = self.parameters.get(mask)

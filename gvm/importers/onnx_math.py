@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -264,6 +264,8 @@ def per_channel(t: Translator, x: Operand, make: Callable[[Value], Value]) -> Te
 def _batch_norm(t: Translator, node: Node, x: Operand, *statistics: Operand) -> Tensor:
     if node.integer("training_mode", 0):
         raise Refusal("training_mode must be 0")
+    if not all(isinstance(s, Constant) for s in statistics):
+        return _computed_batch_norm(t, node, x, statistics)
     gamma, beta, mean, variance = (must_be_constant(s, "statistics") for s in statistics)
     if node.integer("spatial", 1) == 0 and gamma.data.ndim > 1:
         raise Refusal("spatial must be 1")
@@ -282,6 +284,23 @@ def _batch_norm(t: Translator, node: Node, x: Operand, *statistics: Operand) -> 
         x,
         lambda v: t.low.bias(t.low.scale(v, gamma.derive(scale), node.name), beta.derive(shift)),
     )
+
+
+def _computed_batch_norm(
+    t: Translator, node: Node, x: Operand, statistics: Sequence[Operand]
+) -> Tensor:
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta, of statistics that are computed."""
+    gamma, beta, mean, variance = (
+        t.low.parameter(s) if isinstance(s, Constant) else t.whole(s) for s in statistics
+    )
+    wide = t.low.shift_by(variance, node.number("epsilon", 1e-5), f"{node.name}/epsilon")
+    root = t.low.unary("rsqrt", wide)
+
+    def make(v: Value) -> Value:
+        normal = t.g.mul(t.g.mul(t.g.sub(v, mean), root), gamma)
+        return int(t.g.add(normal, beta, name=node.name))
+
+    return per_channel(t, x, make)
 
 
 # Reductions
