@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chain.adapters.cli import app as chain_app
+from gvm.cli_inspect import add_commands as inspect_commands
 from gvm.cli_options import (
     Absolute,
     Backend,
@@ -37,6 +38,7 @@ from gvm.cli_options import (
     Output,
     Profile,
     Rounding,
+    RunFolder,
     ScheduleOption,
     Threads,
     Top,
@@ -45,6 +47,8 @@ from gvm.cli_options import (
     Warmup,
     WeightDecay,
     choose_optimizer,
+    draw_run,
+    run_files,
 )
 from gvm.cli_trace import add_commands as trace_commands
 from gvm.errors import GvmError
@@ -66,6 +70,7 @@ app = typer.Typer(
 )
 app.add_typer(chain_app, name="chain")
 trace_commands(app)
+inspect_commands(app)
 
 
 @app.command("import")
@@ -251,6 +256,7 @@ def train(
     ] = None,
     trace: TraceFolder = None,
     trace_every: TraceEvery = None,
+    run: RunFolder = None,
     history: Annotated[Path | None, typer.Option(help="Write epochs: .json or .csv.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw epochs: .png or .svg.")] = None,
     backend: Backend = None,
@@ -259,6 +265,8 @@ def train(
 ) -> None:
     """Train a model in fixed point and write the trained one."""
 
+    if run is not None:
+        checkpoint, history = run_files(run, checkpoint, history)
     if patience is not None and validation is None:
         raise GvmError("--patience needs --validation X Y")
     for path, suffixes in ((history, (".json", ".csv")), (plot, (".png", ".svg"))):
@@ -309,6 +317,8 @@ def train(
         course.save(history)
     if plot is not None:
         course.plot(plot)
+    if run is not None:
+        draw_run(course, run)
     last = course.epochs[-1] if course.epochs else None
     found = {
         "train_id": course.train_id,

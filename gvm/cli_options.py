@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from gvm.errors import GvmError
 
 if TYPE_CHECKING:
     from gvm.optimizers import Optimizer
+    from gvm.train import History
 
 
 class LossName(StrEnum):
@@ -94,6 +96,12 @@ Checkpoint = Annotated[
     Path | None,
     typer.Option(help="A .dmodel, replaced after every epoch; --resume goes on from it."),
 ]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--run", help="A folder for checkpoint.dmodel, history.json and pictures: `gvm inspect`."
+    ),
+]
 CheckpointEvery = Annotated[int | None, typer.Option(min=1, help="And after so many steps.")]
 TraceFolder = Annotated[Path | None, typer.Option(help="A folder for the trace of the run.")]
 TraceEvery = Annotated[int | None, typer.Option(min=1, help="Steps from record to record.")]
@@ -101,6 +109,24 @@ Top = Annotated[
     int | None, typer.Option(min=1, metavar="K", help="Also the hits among the K largest outputs.")
 ]
 Absolute = Annotated[bool, typer.Option("--absolute", help="Also the mean absolute error.")]
+
+
+def run_files(run: Path, checkpoint: Path | None, history: Path | None) -> tuple[Path, Path]:
+    """Where a run with a folder of its own keeps its checkpoint and its history; makes the
+    folder."""
+    if not run.parent.is_dir():
+        raise GvmError(f"{run}: no such folder")
+    run.mkdir(exist_ok=True)
+    return checkpoint or run / "checkpoint.dmodel", history or run / "history.json"
+
+
+def draw_run(course: History, run: Path) -> None:
+    """Draws a run into its folder, where matplotlib is installed."""
+    if find_spec("matplotlib") is None or not course.tensors:
+        return
+    for kind in ("png", "svg"):
+        course.plot(run / f"curves.{kind}")
+        course.plot_saturation(run / f"saturation.{kind}")
 
 
 def choose_optimizer(

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -24,10 +22,10 @@ from gvm.errors import GvmError
 from gvm.files import write_bytes
 from gvm.loss import Loss
 from gvm.loss_totals import loss_places
-from gvm.ops import BY_OPCODE
-from gvm.program import Program, steps_of
+from gvm.program import Program
 from gvm.progress import progress_bar
 from gvm.random import permutation
+from gvm.saturation import Saturation, Tensor
 from gvm.shards import ShardRunner
 
 if TYPE_CHECKING:
@@ -125,6 +123,9 @@ class History:
     clamped: dict[str, int] = field(default_factory=dict)
     """Elements that rounding clamped in the run, by node of ``grad`` and ``apply``; nodes without
     any are left out."""
+    tensors: list[Tensor] = field(default_factory=list)
+    """Formats, and what was clamped in each epoch of this run: of parameters, and of values of
+    which anything was."""
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per epoch, for tables."""
@@ -168,6 +169,12 @@ class History:
         from gvm.plots import plot_history
 
         plot_history(self, path)
+
+    def plot_saturation(self, path: str | os.PathLike[str]) -> None:
+        """Draws the share of clamped elements per tensor and epoch as PNG or SVG, by the name."""
+        from gvm.plots import plot_saturation
+
+        plot_saturation([t.row() for t in self.tensors], path)
 
 
 def state_id(train_id: bytes, parameters_id: bytes, state: bytes, training: TrainingState) -> str:
@@ -277,7 +284,7 @@ def train(
         places = loss_places(program, native)
         workers.losses = max(places) + 1
         training = start
-        watch = Divergence(program, workers)
+        watch = Saturation(program, workers)
         if trace is not None and trace.due(start.step):
             trace.write(workers.session, start)
         steps_per_epoch = -(-count // plan.batch_size)
@@ -327,7 +334,7 @@ def train(
                 training = replace(
                     training, epoch=epoch + 1, epochs=(*training.epochs, done), partial=None
                 )
-                watch.look(training, steps)
+                watch.look(training, steps, sums[1])
                 if trace is not None and trace.due(training.step):
                     trace.write(workers.session, training)
                 if checkpoints is not None and not watch.diverged:
@@ -356,49 +363,9 @@ def train(
         state_id(train_id, parameters_id, state, training),
         training.step,
         clamped,
+        watch.tensors,
     )
     return parameters, state, training, history
-
-
-class Divergence:
-    """Says when updates are clamped so often that a run has left its formats: weights that stand at
-    their limits no longer learn."""
-
-    SHARE = 0.25
-
-    def __init__(self, program: Program, workers: Any) -> None:
-        assert program.apply is not None
-        self.steps = list(steps_of(program.apply))
-        outputs = program.apply.outputs[: len(program.parameters)]
-        produced = program.apply.given
-        self.elements: dict[int, tuple[str, int]] = {}
-        """By node of apply: the parameter that it updates, and the elements of its results."""
-        for node, step in enumerate(self.steps):
-            results = BY_OPCODE[step.opcode].outputs
-            if produced in outputs:
-                i = outputs.index(produced)
-                size = math.prod(program.parameters[i].shape)
-                self.elements[node] = program.info[i].name, size * results
-            produced += results
-        self.workers = workers
-        self.before = workers.clamps(APPLY)
-        self.diverged = False
-
-    def look(self, training: TrainingState, steps: int) -> None:
-        """Warns once, after an epoch in which a quarter of a parameter's updates were clamped."""
-        now = self.workers.clamps(APPLY)
-        for node, (name, size) in self.elements.items():
-            share = (now[node] - self.before[node]) / (size * max(1, steps))
-            if share >= self.SHARE and not self.diverged:
-                self.diverged = True
-                warnings.warn(
-                    f"training diverges: parameter {name!r}, epoch {training.epoch}, step "
-                    f"{training.step}: {share:.0%} of its updates were clamped; no checkpoint is "
-                    "written from here on. Lower the learning rate, or clip gradients",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
-        self.before = now
 
 
 def batches(count: int, size: int) -> Iterator[slice]:

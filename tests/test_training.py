@@ -247,6 +247,7 @@ def test_a_model_without_trained_weights_is_evaluated() -> None:
         model.train(X, Y)
 
 
+@pytest.mark.filterwarnings("ignore:a format is too narrow")
 def test_clamped_results_are_reported_by_node() -> None:
     formats = gvm.Formats(overrides={"first": 15})
     model = Model.from_graph(mlp(), X, "softmax_cross_entropy", Y, formats=formats, progress=False)
