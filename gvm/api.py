@@ -26,6 +26,7 @@ def from_tensorflow(
     progress: bool | None = None,
     trainable: str | Sequence[str] | None = None,
     training: bool = False,
+    label_smoothing: float = 0.0,
 ) -> Model:
     """A DModel from TensorFlow: a keras.Model, tf.Module, ConcreteFunction, or the path of a
     SavedModel, .keras, .h5 or frozen .pb.
@@ -44,6 +45,8 @@ def from_tensorflow(
     ``training``: batch normalisations train by the statistics of each batch, and have running
     statistics, as in ``model.fit``; otherwise they are folded as in a model that only runs. It
     needs a Keras model or its file, or ONNX, and a loss.
+    ``label_smoothing``: the share of every label that lies evenly on all classes, in the gradient
+    of a cross-entropy; losses are reported without.
 
     Raises :class:`gvm.ImportModelError` with everything that cannot be imported.
     """
@@ -59,7 +62,9 @@ def from_tensorflow(
     graph = frozen_folded(graph) if training else graph
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
     about = {"source": os.path.basename(os.path.normpath(str(name)))}
-    model = Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
+    model = Model.from_graph(
+        graph, calibration, loss, labels, formats, max_batch, progress, about, label_smoothing
+    )
     model.source = source
     return model
 
@@ -74,6 +79,7 @@ def from_onnx(
     progress: bool | None = None,
     trainable: str | Sequence[str] | None = None,
     training: bool = False,
+    label_smoothing: float = 0.0,
 ) -> Model:
     """A DModel from ONNX: the path of a .onnx file or an onnx.ModelProto, of any operator set from
     1 on. Inputs and outputs keep their layout; the first axis is the batch.
@@ -90,7 +96,9 @@ def from_onnx(
     graph = frozen_folded(graph) if training else graph
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
     about = {"source": os.path.basename(os.path.normpath(str(name)))}
-    model = Model.from_graph(graph, calibration, loss, labels, formats, max_batch, progress, about)
+    model = Model.from_graph(
+        graph, calibration, loss, labels, formats, max_batch, progress, about, label_smoothing
+    )
     model.source = source
     return model
 

@@ -13,6 +13,7 @@ from gvm.graph import Builder, Graph, Node, Value
 from gvm.operator import Operator
 from gvm.ops import OPERATORS
 from gvm.ops.concat import Concat
+from gvm.smoothing import check_smoothing, smoothed
 from gvm.window import integers
 
 LOSSES = ("softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error")
@@ -20,18 +21,19 @@ OF_PARTIALS = ("broadcast_to", "concat", "pad", "reshape", "slice", "transpose")
 """Operators whose gradient is linear and exact: of a partial it is one."""
 
 
-def with_loss(graph: Graph, loss: str) -> Graph:
+def with_loss(graph: Graph, loss: str, label_smoothing: float = 0.0) -> Graph:
     """The graph with labels, loss and gradients: outputs ``loss`` (partial total, count and, for
     classifiers, correct) and ``grad`` (the totals of the loss, then one gradient per trainable
     parameter, in order).
 
     A final softmax, or logistic for ``sigmoid_cross_entropy``, stays in ``predict``; the loss reads
     its logits. A parameter through which no gradient flows is a constant in the result; where none
-    is left to train there is no ``grad``.
+    is left to train there is no ``grad``. ``label_smoothing`` changes the gradient alone.
     Raises ImportModelError for a graph that the loss does not fit.
     """
     if loss not in LOSSES:
         raise ImportModelError(f"loss must be one of {', '.join(LOSSES)}, received {loss!r}")
+    check_smoothing(loss, label_smoothing)
     if len(graph.outputs["predict"]) != 1:
         raise ImportModelError(
             f"a loss needs a model with one output, received {len(graph.outputs['predict'])}"
@@ -69,6 +71,7 @@ def with_loss(graph: Graph, loss: str) -> Graph:
     g.stage = "loss"
     sums = (g.reduce_sum(each, axes=(0,), keepdims=0), batch_training.example_count(g), *hits)
     g.stage = "backward"
+    seed = smoothed(g, loss, read, seed, label_smoothing)
     gradients = differentiate(g, graph, {read: seed})
     g.parameters = [replace(p, trainable=p.value in gradients) for p in g.parameters]
     if not gradients:

@@ -101,6 +101,7 @@ class Model(Exports):
         max_batch: int = MAX_BATCH,
         progress: bool | None = None,
         info: Mapping[str, Any] | None = None,
+        label_smoothing: float = 0.0,
     ) -> Model:
         """Quantises a real-valued graph.
 
@@ -109,7 +110,7 @@ class Model(Exports):
         none are given, targets of a mean squared error must be given.
         """
         chosen = formats if isinstance(formats, Formats) else Formats.parse(formats)
-        whole = graph if loss is None else with_loss(graph, loss)
+        whole = graph if loss is None else with_loss(graph, loss, label_smoothing)
         inputs, given = calibration_data(whole, calibration, labels, chosen)
         quantized = quantize(whole, calibrate(whole, inputs, given, progress), chosen)
         program = compile_graph(
@@ -257,6 +258,7 @@ class Model(Exports):
         batch_size: int = 32,
         seed: int | None = None,
         workers: int = 1,
+        cluster: str | None = None,
         validation: tuple[Array, Array] | None = None,
         patience: int | None = None,
         profile: str | None = None,
@@ -287,7 +289,10 @@ class Model(Exports):
         ``validation`` the best epoch lies beside it (``run.best.dmodel``).
         ``trace``: a folder for the run's trace (docs/traces.md), with the hashes of its state every
         ``trace_every`` steps, by default as often as hashing takes a twentieth of the time.
-        ``workers``, ``micro_batch``, ``backend`` and ``threads`` move no bit of the result.
+        ``cluster``: where the other workers are: None for processes of this machine, "ray" for
+        actors of the Ray cluster that this process is connected to, or of a local one.
+        ``workers``, ``cluster``, ``micro_batch``, ``backend`` and ``threads`` move no bit of the
+        result.
         """
         return run_training(
             self,
@@ -298,6 +303,7 @@ class Model(Exports):
             batch_size=batch_size,
             seed=seed,
             workers=workers,
+            cluster=cluster,
             validation=validation,
             patience=patience,
             profile=profile,

@@ -200,6 +200,8 @@ class Plan:
     micro_batch: int | None = None
     threads: int = 0
     level: int = -1
+    cluster: str | None = None
+    """"ray": the other workers are actors; None: processes of this machine."""
 
 
 @contextmanager
@@ -207,7 +209,12 @@ def open_workers(
     program: bytes, plan: Plan, inputs: Arrays, labels: Arrays, parameters: bytes, state: bytes
 ) -> Iterator[Any]:
     """The workers of a run: this process alone, or others beside it."""
-    if plan.workers > 1:
+    if plan.workers > 1 and plan.cluster == "ray":
+        from gvm.ray_workers import RayPool
+
+        with RayPool(program, plan, inputs, labels, parameters, state) as actors:
+            yield actors
+    elif plan.workers > 1:
         from gvm.workers import WorkerPool
 
         with WorkerPool(program, plan, inputs, labels, parameters, state) as pool:

@@ -45,6 +45,7 @@ def run_training(
     backend: str | None,
     threads: int | None,
     progress: bool | None,
+    cluster: str | None = None,
     trace: str | os.PathLike[str] | None = None,
     trace_every: int | None = None,
 ) -> History:
@@ -59,6 +60,8 @@ def run_training(
             raise ValueError(f"{name} must be at least 1, received {value}")
     if model.program.grad is None:
         raise GvmError(CANNOT_TRAIN)
+    if cluster not in (None, "ray"):
+        raise ValueError(f"cluster must be None or 'ray', received {cluster!r}")
     if seed is not None and not 0 <= seed < 2**64:
         raise ValueError(f"seed must be in [0, 2^64), received {seed}")
     if batch_size > model.program.max_batch:
@@ -82,7 +85,8 @@ def run_training(
         else _begun(model, optimizer, profile, rounding, seed or 0, total_steps)
     )
     level = backend_level(backend)
-    plan = Plan(epochs, batch_size, start.seed, workers, micro_batch, thread_count(threads), level)
+    used = thread_count(threads)
+    plan = Plan(epochs, batch_size, start.seed, workers, micro_batch, used, level, cluster)
     partial = start.partial
     if partial is not None and partial[2] >= len(inputs[0]):
         raise GvmError(

@@ -42,6 +42,8 @@ class Options(TypedDict, total=False):
     dropout: float
     """Share of elements that training drops behind every hidden dense layer and before the last;
     0 unless given."""
+    label_smoothing: float
+    """Share of every label that training lays evenly on all classes; 0 unless given."""
     formats: str | Formats | None
     max_batch: int
     progress: bool | None
@@ -209,6 +211,7 @@ class Network:
             progress=options.get("progress"),
             info={"source": template},
             **({"max_batch": options["max_batch"]} if "max_batch" in options else {}),
+            label_smoothing=options.get("label_smoothing", 0.0),
         )
 
     def _drawn(self) -> Array:
