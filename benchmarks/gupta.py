@@ -63,7 +63,7 @@ class Run:
 
 
 def _of_cnn(bits: int) -> str:
-    """Weights and gradients with so many fraction bits, layer outputs <6,10> as in the paper."""
+    """Weights and gradients with so many fraction bits, layer outputs <6,10>."""
     narrow = f"<{16 - bits},{bits}>"
     return f"weights={narrow} activations=<6,10> gradients={narrow}"
 
