@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gvm.model import Model
     from gvm.optimizers import SGD, Adam, AdamW, RMSprop
     from gvm.searching import search
+    from gvm.trace.diff import diff
+    from gvm.trace.dispute import dispute
+    from gvm.trace.verify import verify
 
 __all__ = [
     "SGD",
@@ -29,6 +32,8 @@ __all__ = [
     "ProgramError",
     "RMSprop",
     "backends",
+    "diff",
+    "dispute",
     "from_onnx",
     "from_tensorflow",
     "load",
@@ -36,6 +41,7 @@ __all__ = [
     "schedules",
     "search",
     "templates",
+    "verify",
 ]
 
 _HOME = {
@@ -55,6 +61,9 @@ _HOME = {
     "from_tensorflow": "api",
     "load": "api",
     "search": "searching",
+    "diff": "trace.diff",
+    "dispute": "trace.dispute",
+    "verify": "trace.verify",
 }
 
 

@@ -1,4 +1,4 @@
-"""Commands on recorded runs: ``gvm trace``, ``verify`` and ``diff``."""
+"""Commands on recorded runs: ``gvm trace``, ``verify``, ``diff`` and ``dispute``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Processes: moves no bit.")]
 
 def add_commands(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    for command in (verify, trace, diff):
+    for command in (verify, trace, diff, dispute):
         app.command()(command)
 
 
@@ -157,6 +157,40 @@ def diff(
     if found.right is not None:
         for folder, right_ in zip((left, right), found.right, strict=True):
             print(f"{folder}: {'is' if right_ else 'is not'} what this machine computes")
+    raise typer.Exit(1)
+
+
+def dispute(
+    left: Run,
+    right: Run,
+    backend: Backend = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Play the dispute between two recorded runs and say which of them is wrong.
+
+    Each is executed again from its own checkpoints. The exit status is 0 when they do not differ,
+    1 when one of them is convicted, or both.
+    """
+    from gvm.trace.dispute import dispute as play
+
+    done = play(left, right, _machine(backend, threads, 1))
+    if done is None:
+        print("equal: there is nothing to dispute")
+        return
+    guilty = [str(f) for f, wrong in zip((left, right), done.verdict.guilty, strict=True) if wrong]
+    report(
+        {
+            "where": done.text,
+            "wrong": ", ".join(guilty),
+            "reason": done.verdict.reason,
+            "rounds": done.rounds,
+            "bytes_sent": max(done.sent),
+            "opening_bytes": done.opening,
+            "referee_seconds": round(done.seconds, 6),
+        },
+        as_json,
+    )
     raise typer.Exit(1)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm.operator import Attribute, Attributes
+from gvm.reads import Factor, Sum, flat, strides
 from gvm.window import (
     Window,
     dilation_attribute,
@@ -127,6 +128,38 @@ def conv_grad_weight_exact(
     for (o, p), (r, c), (h, v) in _products(window):
         out[r, c] += np.einsum("ngc,ngo->cgo", read[:, h, v], made[:, o, p])
     return out.reshape(*out.shape[:3], -1)
+
+
+def taps(
+    window: Window,
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    image: int,
+    place: Place,
+    channel: int,
+    groups: int,
+) -> Sum:
+    """The products of one element of a convolution of operands of these shapes."""
+    rows, columns = (window.inside(axis, i) for axis, i in enumerate(place))
+    top, left = (
+        place[axis] * window.strides[axis]
+        - window.padding[2 * axis]
+        + inside.start * window.dilation[axis]
+        for axis, inside in enumerate((rows, columns))
+    )
+    first = channel // (w[3] // groups) * w[2]
+    of_x, of_w = strides(x), strides(w)
+    return Sum(
+        (len(rows), len(columns), w[2]),
+        (
+            Factor(
+                0,
+                flat((image, top, left, first), x),
+                (window.dilation[0] * of_x[1], window.dilation[1] * of_x[2], 1),
+            ),
+            Factor(1, flat((rows.start, columns.start, 0, channel), w), of_w[:3]),
+        ),
+    )
 
 
 def _grouped(array: Array, groups: int) -> Array:

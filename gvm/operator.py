@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gvm.fixed import Clamps, Rounding, convert, quotient
 from gvm.random import random_for_convert, random_for_quotient
+from gvm.reads import Peek, Reads, Shapes, elementwise
 from gvm.types import DTYPES, RANGE, Type
 
 if TYPE_CHECKING:
@@ -230,6 +231,13 @@ class Operator(ABC):
         execution: Execution, attributes: Attributes, *inputs: Integers
     ) -> Integers | tuple[Integers, ...]:
         """What the operator is: plain exact integers, no blocking."""
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        """What the element ``at`` of a result is computed from (gvm/reads.py); element by element
+        with operands that broadcast, where it says nothing else. ``peek``: for what is found by an
+        index."""
+        return elementwise(node, at)
 
     @staticmethod
     def gradient(

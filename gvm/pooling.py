@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm.operator import Attribute, Attributes, AttributeValue, Invalid
+from gvm.reads import Box, Part, Shape, plane
 from gvm.types import Type
 from gvm.window import (
     Window,
@@ -136,3 +137,30 @@ def average_pool_grad(attributes: Attributes, delta: NDArray[Any]) -> NDArray[An
         for h, w in pixels:
             out[:, h, w] += delta[:, row, column] * (common // divisor(attributes, pixels))
     return out
+
+
+def pooled(window: Window, at: Shape, image: Shape, result: Shape) -> Part:
+    """One element of a pooling of [B, H, W, C]: its window, in the plane of its channel."""
+    needed = [range(at[0], at[0] + 1)]
+    for axis in (0, 1):
+        inside = window.inside(axis, at[1 + axis])
+        first = at[1 + axis] * window.strides[axis] - window.padding[2 * axis]
+        step = window.dilation[axis]
+        needed.append(range(first + inside.start * step, first + inside.stop * step, step))
+    needed.append(range(at[3], at[3] + 1))
+    return Part((plane(at, image),), plane(at, result), (tuple(needed),))
+
+
+def reaching(window: Window, at: Shape, result: Shape, image: Shape) -> tuple[Box, Box]:
+    """The windows that cover a pixel of [B, H, W, C], as a box of the pooled, and a box of all the
+    pixels that they cover."""
+    windows, pixels = [range(at[0], at[0] + 1)], [range(at[0], at[0] + 1)]
+    for axis in (0, 1):
+        found = [o for o, _ in window.covering(axis, at[1 + axis])]
+        over = range(min(found, default=0), max(found, default=-1) + 1)
+        reads = [window.reads(axis, o, k) for o in over for k in range(window.window[axis])]
+        inside = [i for i in reads if i is not None]
+        windows.append(over)
+        pixels.append(range(min(inside, default=0), max(inside, default=-1) + 1))
+    channel = range(at[3], at[3] + 1)
+    return (*windows, channel), (*pixels, channel)

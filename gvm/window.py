@@ -105,3 +105,27 @@ class Window:
         """Where an element of a window reads, along axis 0 (height) or 1; None in the padding."""
         at = position * self.strides[axis] - self.padding[2 * axis] + element * self.dilation[axis]
         return at if 0 <= at < self.size[axis] else None
+
+    def inside(self, axis: int, position: int) -> range:
+        """The elements of a window that lie in the image."""
+        first = position * self.strides[axis] - self.padding[2 * axis]
+        step, size = self.dilation[axis], self.size[axis]
+        return range(max(0, -(first // step)), min(self.window[axis], -((first - size) // step)))
+
+    def positions(self, axis: int, element: int) -> range:
+        """The windows of which an element lies in the image."""
+        first = element * self.dilation[axis] - self.padding[2 * axis]
+        step, size = self.strides[axis], self.size[axis]
+        return range(max(0, -(first // step)), min(self.out[axis], -((first - size) // step)))
+
+    def covering(self, axis: int, index: int) -> list[tuple[int, int]]:
+        """The (window, element) that read an index of the image, by ascending element: both go up
+        or down in equal steps."""
+        found = []
+        for k in range(self.window[axis]):
+            o, rest = divmod(
+                index + self.padding[2 * axis] - k * self.dilation[axis], self.strides[axis]
+            )
+            if rest == 0 and 0 <= o < self.out[axis]:
+                found.append((o, k))
+        return found

@@ -68,7 +68,9 @@ def test_tracing_moves_no_bit(tmp_path: Path) -> None:
 
 def test_where_steps_stand() -> None:
     hashes = (bytes(32),) * 2
-    header = Header(bytes(32), bytes(32), hashes, 100, 16, 0, 4, 1, step=10, epoch=2, taken=48)
+    header = Header(
+        bytes(32), bytes(32), hashes, 100, 16, 0, 4, 9, 1, 1, 2, step=10, epoch=2, taken=48
+    )
     found = [(header.place(s), header.batch(s)) for s in (10, 13, 14, 20, 21)]
     assert found == [((2, 48), 16), ((2, 96), 4), ((3, 0), 16), ((3, 96), 4), ((4, 0), 16)]
 

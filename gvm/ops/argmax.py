@@ -18,6 +18,7 @@ from gvm.operator import (
     Reals,
     integer,
 )
+from gvm.reads import Part, Peek, Reads, Shapes, along, point
 from gvm.types import i16, i32, i64
 
 
@@ -41,6 +42,12 @@ class Argmax(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return np.asarray(inputs[0].argmax(axis=integer(attributes, "axis")))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,) = node.inputs
+        axis = node.integer("axis")
+        return Part((along((*at[:axis], 0, *at[axis:]), (axis,), shape),), point(at))
 
     @staticmethod
     def cases() -> Iterator[Case]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gvm.operator import Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals
+from gvm.reads import Peek, Reads, Shapes, example
 from gvm.softmax import check_labels, logits_invalid
 from gvm.types import i16, i32
 
@@ -43,6 +44,10 @@ class ArgmaxCorrect(Operator):
             ],
             dtype=np.int64,
         )
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        return example(node, at)
 
     @staticmethod
     def cases() -> Iterator[Case]:

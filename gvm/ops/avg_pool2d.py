@@ -22,12 +22,14 @@ from gvm.operator import (
 from gvm.pooling import (
     average_pool,
     count_attribute,
+    pooled,
     pooling_attributes,
     pooling_cases,
     pooling_invalid,
 )
+from gvm.reads import Peek, Reads, Shapes
 from gvm.types import Type, i16, i32
-from gvm.window import integer
+from gvm.window import Window, integer
 
 if TYPE_CHECKING:
     from gvm.graph import Builder, Value
@@ -69,6 +71,12 @@ class AvgPool2d(Operator):
         return execution.quotient(
             sums * 2 ** max(shift, 0), counts * 2 ** max(-shift, 0), to, rounding
         )
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,) = node.inputs
+        window = Window.of(node.attributes, shape[1:3], node.integers("window"))
+        return pooled(window, at, shape, node.outputs[0])
 
     @staticmethod
     def gradient(

@@ -24,10 +24,12 @@ from gvm.pooling import (
     pooling_attributes,
     pooling_cases,
     pooling_shape,
+    reaching,
     windows_of,
 )
+from gvm.reads import Part, Peek, Reads, Shapes, plane
 from gvm.types import i16, i32
-from gvm.window import integer, integers, size_attribute
+from gvm.window import Window, integer, integers, size_attribute
 
 
 class AvgPool2dGrad(Operator):
@@ -68,6 +70,13 @@ class AvgPool2dGrad(Operator):
         return execution.quotient(
             sums * 2 ** max(shift, 0), divisor * 2 ** max(-shift, 0), to, rounding
         )
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,), size = node.inputs, node.integers("size")
+        window = Window.of(node.attributes, size, node.integers("window"))
+        windows, _ = reaching(window, at, shape, node.outputs[0])
+        return Part((plane(at, shape),), plane(at, node.outputs[0]), (windows,))
 
     @staticmethod
     def cases() -> Iterator[Case]:

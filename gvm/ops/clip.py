@@ -21,6 +21,7 @@ from gvm.operator import (
     integer,
 )
 from gvm.ops.sgd import MAX_COUNT, check_count
+from gvm.reads import Part, Peek, Reads, Shapes, elementwise, point
 from gvm.types import i64
 
 VALUE, NORM, SCALE = range(3)
@@ -103,6 +104,13 @@ class Clip(Operator):
             return inputs[0]
         made = [quotient_nearest(int(g) * most, count, 64) for g in gradient.reshape(-1)]
         return np.asarray(made, dtype=object).reshape(gradient.shape)
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        if node.integer("kind") == NORM:
+            boxes = tuple(tuple(range(n) for n in shape) for shape in node.inputs)
+            return Part(boxes, point(at))
+        return elementwise(node, at)
 
     @staticmethod
     def cases() -> Iterator[Case]:

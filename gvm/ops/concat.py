@@ -18,6 +18,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Peek, Reads, Shapes, copied, flat
 from gvm.types import Type, i16, i32, i64
 from gvm.window import integer
 
@@ -46,6 +47,16 @@ class Concat(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return np.concatenate(inputs, axis=integer(attributes, "axis"))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        axis = node.integer("axis")
+        i = at[axis]
+        for position, shape in enumerate(node.inputs):
+            if i < shape[axis]:
+                return copied(position, flat((*at[:axis], i, *at[axis + 1 :]), shape))
+            i -= shape[axis]
+        raise IndexError(at)
 
     @staticmethod
     def gradient(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from gvm.convolution import conv_exact, conv_real, convolution_attributes
+from gvm.convolution import conv_exact, conv_real, convolution_attributes, taps
 from gvm.operator import (
     Attributes,
     Case,
@@ -16,7 +16,9 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Peek, Reads, Shapes
 from gvm.types import i16, i32
+from gvm.window import Window
 
 if TYPE_CHECKING:
     from gvm.graph import Builder, Value
@@ -47,6 +49,12 @@ class Conv2d(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return conv_exact(attributes, *inputs)
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (x, w), (image, *place, channel) = node.inputs, at
+        window = Window.of(node.attributes, x[1:3], w[:2])
+        return taps(window, x, w, image, (place[0], place[1]), channel, node.integer("groups"))
 
     @staticmethod
     def gradient(

@@ -22,6 +22,7 @@ from gvm.operator import (
     Reals,
 )
 from gvm.ops.conv2d import convolution_cases
+from gvm.reads import NOTHING, Factor, Peek, Reads, Shapes, Sum, flat, strides
 from gvm.types import i16, i32
 from gvm.window import Window, size_attribute
 
@@ -58,6 +59,38 @@ class Conv2dGradInput(Operator):
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         d, w = inputs
         return conv_grad_input_exact(attributes, d, w, pair(attributes, "size"))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (d, w), size = node.inputs, node.integers("size")
+        image, *place, channel = at
+        window = Window.of(node.attributes, size, w[:2])
+        group, inner = divmod(channel, w[2])
+        filters = w[3] // node.integer("groups")
+        pairs = [window.covering(axis, i) for axis, i in enumerate(place)]
+        if not all(pairs):
+            return NOTHING
+        (o, r), (p, c) = pairs[0][0], pairs[1][0]
+        steps = [
+            (b[0] - a[0], b[1] - a[1])
+            for a, b in (found[:2] if len(found) > 1 else [(0, 0)] * 2 for found in pairs)
+        ]
+        of_d, of_w = strides(d), strides(w)
+        return Sum(
+            (len(pairs[0]), len(pairs[1]), filters),
+            (
+                Factor(
+                    0,
+                    flat((image, o, p, group * filters), d),
+                    (steps[0][0] * of_d[1], steps[1][0] * of_d[2], 1),
+                ),
+                Factor(
+                    1,
+                    flat((r, c, inner, group * filters), w),
+                    (steps[0][1] * of_w[0], steps[1][1] * of_w[1], 1),
+                ),
+            ),
+        )
 
     @staticmethod
     def gradient(

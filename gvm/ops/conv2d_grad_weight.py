@@ -21,6 +21,7 @@ from gvm.operator import (
     Reals,
 )
 from gvm.ops.conv2d import convolution_cases
+from gvm.reads import Factor, Peek, Reads, Shapes, Sum, flat, strides
 from gvm.types import i16, i32
 from gvm.window import Window, window_attribute
 
@@ -56,6 +57,32 @@ class Conv2dGradWeight(Operator):
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         x, d = inputs
         return conv_grad_weight_exact(attributes, x, d, pair(attributes, "kernel"))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (x, d), (*element, inner, channel) = node.inputs, at
+        window = Window.of(node.attributes, x[1:3], node.integers("kernel"))
+        groups = node.integer("groups")
+        read = channel // (d[3] // groups) * (x[3] // groups) + inner
+        ranges = [window.positions(axis, k) for axis, k in enumerate(element)]
+        first = [
+            r.start * window.strides[axis]
+            - window.padding[2 * axis]
+            + element[axis] * window.dilation[axis]
+            for axis, r in enumerate(ranges)
+        ]
+        of_x, of_d = strides(x), strides(d)
+        return Sum(
+            (x[0], len(ranges[0]), len(ranges[1])),
+            (
+                Factor(
+                    0,
+                    flat((0, first[0], first[1], read), x),
+                    (of_x[0], window.strides[0] * of_x[1], window.strides[1] * of_x[2]),
+                ),
+                Factor(1, flat((0, ranges[0].start, ranges[1].start, channel), d), of_d[:3]),
+            ),
+        )
 
     @staticmethod
     def cases() -> Iterator[Case]:

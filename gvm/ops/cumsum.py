@@ -19,6 +19,7 @@ from gvm.operator import (
     Reals,
     integer,
 )
+from gvm.reads import Factor, Peek, Reads, Shapes, Sum, flat, strides
 from gvm.types import i16, i32, i64
 
 if TYPE_CHECKING:
@@ -59,6 +60,15 @@ class Cumsum(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return _running(attributes, inputs[0].astype(object))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,), axis = node.inputs, node.integer("axis")
+        skip, reverse = node.integer("exclusive"), node.integer("reverse")
+        step = strides(shape)[axis]
+        count = (shape[axis] - at[axis] if reverse else at[axis] + 1) - skip
+        base = flat(at, shape) + skip * step if reverse else flat(at, shape) - at[axis] * step
+        return Sum((count,), (Factor(0, base, (step,)),))
 
     @staticmethod
     def gradient(

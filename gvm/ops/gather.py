@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gvm.operator import Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals
+from gvm.reads import Factor, Peek, Reads, Shapes, Sum, flat
 from gvm.types import i16, i32, i64
 
 if TYPE_CHECKING:
@@ -40,6 +41,17 @@ class Gather(Operator):
         x, indices = inputs
         check_indices("gather", indices, len(x))
         return np.asarray(x[indices])
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        table, indices = node.inputs
+        place, rest = at[: len(indices)], at[len(indices) :]
+        row = peek(1, flat(place, indices))
+        if not 0 <= row < table[0]:
+            raise ValueError(f"gather: index must be in [0, {table[0]}), received {row}")
+        return Sum(
+            (), (Factor(0, flat((row, *rest), table)),), Factor(1, flat(place, indices)), row
+        )
 
     @staticmethod
     def gradient(

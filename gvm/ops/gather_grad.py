@@ -21,6 +21,7 @@ from gvm.operator import (
     integer,
 )
 from gvm.ops.gather import check_indices
+from gvm.reads import Factor, Peek, Reads, Shapes, Sum, flat, strides
 from gvm.types import i16, i32, i64
 
 
@@ -49,6 +50,17 @@ class GatherGrad(Operator):
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         check_indices("gather_grad", inputs[1], integer(attributes, "size"))
         return _sums(inputs[0], inputs[1], integer(attributes, "size"))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        delta, indices = node.inputs
+        inner = (0,) * len(indices)
+        return Sum(
+            indices,
+            (Factor(0, flat((*inner, *at[1:]), delta), strides(delta)[: len(indices)]),),
+            Factor(1, 0, strides(indices)),
+            at[0],
+        )
 
     @staticmethod
     def cases() -> Iterator[Case]:

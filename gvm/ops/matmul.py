@@ -18,6 +18,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Factor, Peek, Reads, Shapes, Sum, strides
 from gvm.types import i16, i32
 
 if TYPE_CHECKING:
@@ -54,6 +55,18 @@ class Matmul(Operator):
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         a, b = _turned(attributes, *inputs)
         return np.asarray(a @ b)
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (a, b), (row, column) = node.inputs, at[-2:]
+        m, k = (-1, -2) if node.integer("transpose_a") else (-2, -1)
+        n, j = (-2, -1) if node.integer("transpose_b") else (-1, -2)
+        of_a, of_b = strides(a), strides(b)
+        left = sum(i * s for i, s in zip(at[:-2], of_a[:-2], strict=True)) + row * of_a[m]
+        right = column * of_b[n]
+        if len(b) > 2:
+            right += sum(i * s for i, s in zip(at[:-2], of_b[:-2], strict=True))
+        return Sum((a[k],), (Factor(0, left, (of_a[k],)), Factor(1, right, (of_b[j],))))
 
     @staticmethod
     def gradient(

@@ -16,6 +16,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Factor, Peek, Reads, Shapes, Sum, strides
 from gvm.types import i16, i32
 
 
@@ -42,6 +43,14 @@ class MatmulGradWeight(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return _product(*inputs)
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        a, d = node.inputs
+        return Sum(
+            a[:-1],
+            (Factor(0, at[0], strides(a)[:-1]), Factor(1, at[1], strides(d)[:-1])),
+        )
 
     @staticmethod
     def cases() -> Iterator[Case]:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gvm.operator import Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals
-from gvm.pooling import max_pool, pooling_attributes, pooling_cases, pooling_invalid
+from gvm.pooling import max_pool, pooled, pooling_attributes, pooling_cases, pooling_invalid
+from gvm.reads import Peek, Reads, Shapes
 from gvm.types import i16, i32
+from gvm.window import Window
 
 if TYPE_CHECKING:
     from gvm.graph import Builder, Value
@@ -33,6 +35,12 @@ class MaxPool2d(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return max_pool(attributes, inputs[0])
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,) = node.inputs
+        window = Window.of(node.attributes, shape[1:3], node.integers("window"))
+        return pooled(window, at, shape, node.outputs[0])
 
     @staticmethod
     def gradient(

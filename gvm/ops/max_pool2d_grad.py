@@ -11,8 +11,11 @@ from gvm.pooling import (
     pooling_cases,
     pooling_invalid,
     pooling_shape,
+    reaching,
 )
+from gvm.reads import Part, Peek, Reads, Shapes, plane
 from gvm.types import Type, i16, i32
+from gvm.window import Window
 
 
 class MaxPool2dGrad(Operator):
@@ -40,6 +43,13 @@ class MaxPool2dGrad(Operator):
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         x, delta = inputs
         return max_pool_grad(attributes, x, delta)
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        x, delta = node.inputs
+        window = Window.of(node.attributes, x[1:3], node.integers("window"))
+        windows, pixels = reaching(window, at, delta, x)
+        return Part((plane(at, x), plane(at, delta)), plane(at, x), (pixels, windows))
 
     @staticmethod
     def cases() -> Iterator[Case]:

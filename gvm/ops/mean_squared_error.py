@@ -10,6 +10,7 @@ import numpy as np
 from gvm.fixed import Rounding, quotient
 from gvm.gradients import negate
 from gvm.operator import Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals
+from gvm.reads import Peek, Reads, Shapes, example
 from gvm.softmax import LOSS_BITS, LOSS_LIMIT
 from gvm.squared_error import difference, squared_error_invalid
 from gvm.types import i16, i32
@@ -53,6 +54,10 @@ class MeanSquaredError(Operator):
             execution.clamps.count += loss >= LOSS_LIMIT
             out.append(min(loss, LOSS_LIMIT - 1))
         return np.array(out, dtype=np.int64)
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        return example(node, at)
 
     @staticmethod
     def gradient(

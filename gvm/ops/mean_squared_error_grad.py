@@ -17,6 +17,7 @@ from gvm.operator import (
     fraction_bits_attribute,
     rounding_attribute,
 )
+from gvm.reads import Peek, Reads, Shapes, through
 from gvm.squared_error import difference, squared_error_invalid
 from gvm.types import i16, i32
 from gvm.window import integer
@@ -55,6 +56,10 @@ class MeanSquaredErrorGrad(Operator):
             to,
             integer(attributes, "rounding"),
         )
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        return through(node, at, range(1, len(at)), needed=False)
 
     @staticmethod
     def cases() -> Iterator[Case]:

@@ -22,6 +22,7 @@ from gvm.operator import (
     integer,
     rounding_attribute,
 )
+from gvm.reads import Peek, Reads, Shapes, through
 from gvm.types import i16, i32, i64
 
 if TYPE_CHECKING:
@@ -72,6 +73,11 @@ class Normalize(Operator):
             to,
             integer(attributes, "rounding"),
         )
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        rank = len(at)
+        return through(node, at, range(rank - node.integer("trailing_axes"), rank))
 
     @staticmethod
     def gradient(

@@ -28,6 +28,7 @@ from gvm.operator import (
     integer,
     rounding_attribute,
 )
+from gvm.reads import Peek, Reads, Shapes, through
 from gvm.types import i16, i32
 
 
@@ -95,6 +96,11 @@ class NormalizeGrad(Operator):
             to,
             integer(attributes, "rounding"),
         )
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        rank = len(at)
+        return through(node, at, range(rank - node.integer("trailing_axes"), rank))
 
     @staticmethod
     def cases() -> Iterator[Case]:

@@ -18,6 +18,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import NOTHING, Peek, Reads, Shapes, copied, flat
 from gvm.types import MAX_ELEMENTS, Type, i16, i32, i64
 from gvm.window import integers
 
@@ -47,6 +48,14 @@ class Pad(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return np.pad(inputs[0], _border(attributes))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,) = node.inputs
+        place = tuple(i - b for i, b in zip(at, node.integers("before"), strict=True))
+        if not all(0 <= i < n for i, n in zip(place, shape, strict=True)):
+            return NOTHING
+        return copied(0, flat(place, shape))
 
     @staticmethod
     def gradient(

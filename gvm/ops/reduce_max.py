@@ -17,6 +17,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Part, Peek, Reads, Shapes, along, point, reduced
 from gvm.types import i16, i32, i64
 from gvm.window import integer, integers
 
@@ -47,6 +48,12 @@ class ReduceMax(Operator):
         keep = integer(attributes, "keepdims") == 1
         out: Integers = inputs[0].max(axis=integers(attributes, "axes"), keepdims=keep)
         return out
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,), axes = node.inputs, node.integers("axes")
+        first = reduced(at, axes, node.integer("keepdims") == 1, shape)
+        return Part((along(first, axes, shape),), point(at))
 
     @staticmethod
     def gradient(

@@ -19,6 +19,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Part, Peek, Reads, Shapes, along, point
 from gvm.types import i16, i32, i64
 from gvm.window import integers
 
@@ -49,6 +50,13 @@ class ReduceMaxGrad(Operator):
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         x, delta = inputs
         return _at_first(x, delta, integers(attributes, "axes"))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape, other), axes = node.inputs, node.integers("axes")
+        first = tuple(0 if n == 1 else i for i, n in zip(at, other, strict=True))
+        box = along(at, axes, shape)
+        return Part((box, point(first)), box)
 
     @staticmethod
     def cases() -> Iterator[Case]:

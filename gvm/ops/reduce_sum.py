@@ -19,6 +19,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Factor, Peek, Reads, Shapes, Sum, flat, reduced, strides
 from gvm.types import i16, i32, i64
 from gvm.window import integer, integers
 
@@ -54,6 +55,14 @@ class ReduceSum(Operator):
         axes = integers(attributes, "axes")
         out: Integers = inputs[0].astype(object).sum(axis=axes, keepdims=keep)
         return np.asarray(out, dtype=object)
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,), axes = node.inputs, node.integers("axes")
+        first = reduced(at, axes, node.integer("keepdims") == 1, shape)
+        base = flat(tuple(0 if a in axes else i for a, i in enumerate(first)), shape)
+        steps = tuple(strides(shape)[a] for a in axes)
+        return Sum(tuple(shape[a] for a in axes), (Factor(0, base, steps),))
 
     @staticmethod
     def gradient(

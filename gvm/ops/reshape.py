@@ -16,6 +16,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Peek, Reads, Shapes, copied, flat
 from gvm.types import MAX_ELEMENTS, Type, i16, i32, i64
 from gvm.window import integers
 
@@ -45,6 +46,10 @@ class Reshape(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return inputs[0].reshape(execution.output_types[0].concrete(execution.local))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        return copied(0, flat(at, node.outputs[0]))
 
     @staticmethod
     def gradient(

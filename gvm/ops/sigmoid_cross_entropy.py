@@ -8,6 +8,7 @@ import numpy as np
 
 from gvm.fixed import Rounding, quotient
 from gvm.operator import Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals
+from gvm.reads import Peek, Reads, Shapes, example
 from gvm.softmax import (
     LOSS_BITS,
     LOSS_LIMIT,
@@ -68,6 +69,10 @@ class SigmoidCrossEntropy(Operator):
             losses.append(min(loss, LOSS_LIMIT - 1))
             right.append(int(all((z > 0) == (t == 1) for z, t in zip(row, wanted, strict=True))))
         return np.array(losses, dtype=np.int64), np.array(right, dtype=np.int64)
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        return example(node, at)
 
     @staticmethod
     def cases() -> Iterator[Case]:

@@ -20,6 +20,7 @@ from gvm.operator import (
     integer,
     rounding_attribute,
 )
+from gvm.reads import Peek, Reads, Shapes, through
 from gvm.softmax import ONE, binary_invalid, check_labels, exponential
 from gvm.types import i16, i32
 
@@ -71,6 +72,10 @@ class SigmoidCrossEntropyGrad(Operator):
             to,
             integer(attributes, "rounding"),
         )
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        return through(node, at, range(1, len(at)), needed=False)
 
     @staticmethod
     def cases() -> Iterator[Case]:

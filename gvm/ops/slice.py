@@ -17,6 +17,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Peek, Reads, Shapes, copied, flat
 from gvm.types import MAX_ELEMENTS, Type, i16, i32, i64
 from gvm.window import integers
 
@@ -47,6 +48,11 @@ class Slice(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return inputs[0][_spans(attributes)]
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        each = zip(at, node.integers("begin"), node.integers("strides"), strict=True)
+        return copied(0, flat(tuple(b + i * s for i, b, s in each), node.inputs[0]))
 
     @staticmethod
     def gradient(

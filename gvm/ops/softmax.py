@@ -20,6 +20,7 @@ from gvm.operator import (
     fraction_bits_attribute,
     rounding_attribute,
 )
+from gvm.reads import Peek, Reads, Shapes, through
 from gvm.softmax import exponentials, real_softmax
 from gvm.types import i16, i32, i64
 from gvm.window import integer
@@ -63,6 +64,10 @@ class Softmax(Operator):
             to,
             integer(attributes, "rounding"),
         )
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        return through(node, at, (len(at) - 1,))
 
     @staticmethod
     def gradient(

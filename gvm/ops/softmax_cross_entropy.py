@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gvm.operator import Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals
+from gvm.reads import Peek, Reads, Shapes, example
 from gvm.softmax import (
     LOSS_BITS,
     LOSS_LIMIT,
@@ -60,6 +61,10 @@ class SoftmaxCrossEntropy(Operator):
             execution.clamps.count += loss >= LOSS_LIMIT
             out.append(min(loss, LOSS_LIMIT - 1))
         return np.array(out, dtype=np.int64)
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        return example(node, at)
 
     @staticmethod
     def gradient(

@@ -19,6 +19,7 @@ from gvm.operator import (
     fraction_bits_attribute,
     rounding_attribute,
 )
+from gvm.reads import Peek, Reads, Shapes, example
 from gvm.softmax import check_labels, exponentials, logits_invalid, one_hot, real_softmax
 from gvm.types import i16, i32
 from gvm.window import integer
@@ -67,6 +68,10 @@ class SoftmaxCrossEntropyGrad(Operator):
             to,
             integer(attributes, "rounding"),
         )
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        return example(node, at)
 
     @staticmethod
     def cases() -> Iterator[Case]:

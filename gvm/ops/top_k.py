@@ -20,6 +20,7 @@ from gvm.operator import (
     Reals,
     integer,
 )
+from gvm.reads import Part, Peek, Reads, Shapes, along
 from gvm.types import i16, i32, i64
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class TopK(Operator):
         execution: Execution, attributes: Attributes, *inputs: Integers
     ) -> tuple[Integers, Integers]:
         return _chosen(attributes, inputs[0].astype(np.int64))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,), axis = node.inputs, node.integer("axis")
+        return Part((along(at, (axis,), shape),), along(at, (axis,), node.outputs[0]))
 
     @staticmethod
     def gradient(

@@ -16,6 +16,7 @@ from gvm.operator import (
     Operator,
     Reals,
 )
+from gvm.reads import Peek, Reads, Shapes, copied, flat
 from gvm.types import Type, i16, i32, i64
 from gvm.window import integers
 
@@ -44,6 +45,14 @@ class Transpose(Operator):
     @staticmethod
     def reference(execution: Execution, attributes: Attributes, *inputs: Integers) -> Integers:
         return inputs[0].transpose(integers(attributes, "permutation"))
+
+    @staticmethod
+    def reads(node: Shapes, output: int, at: tuple[int, ...], peek: Peek) -> Reads:
+        (shape,), permutation = node.inputs, node.integers("permutation")
+        place = [0] * len(at)
+        for axis, i in zip(permutation, at, strict=True):
+            place[axis] = i
+        return copied(0, flat(tuple(place), shape))
 
     @staticmethod
     def gradient(

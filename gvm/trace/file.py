@@ -30,7 +30,10 @@ NAME = "trace.gvmt"
 VERSION = 1
 MAX_HEADER = 1 << 20
 STATE, END = 0, 1
-_INTEGERS = ("version", "seed", "batch_size", "count", "every", "step", "epoch", "taken", "tensors")
+_INTEGERS = (
+    *("version", "seed", "batch_size", "count", "every", "step", "epoch", "taken"),
+    *("values", "inputs", "parameters", "tensors"),
+)
 _HASHES = ("train", "listing")
 
 
@@ -50,8 +53,12 @@ class Header:
     seed: int
     every: int
     """Steps from one record to the next."""
+    values: int
+    """Values of a step of the program; ``inputs`` of them come first, before the labels."""
+    inputs: int
+    parameters: int
     tensors: int
-    """Parameters and state tensors of the program."""
+    """Parameters and state tensors."""
     step: int = 0
     """The first step; ``epoch`` and ``taken`` say where in the data it begins."""
     epoch: int = 0
@@ -69,6 +76,9 @@ class Header:
                 "batch_size": self.batch_size,
                 "seed": self.seed,
                 "every": self.every,
+                "values": self.values,
+                "inputs": self.inputs,
+                "parameters": self.parameters,
                 "tensors": self.tensors,
                 "step": self.step,
                 "epoch": self.epoch,
@@ -115,14 +125,18 @@ class Header:
         return min(self.batch_size, self.count - self.place(step)[1])
 
     def state_root(self, step: int, roots: bytes) -> bytes:
-        """The root of a state: of the run, where it stands, and all its tensors."""
+        """The root of a state with tensors of these hashes."""
+        return self.root_of(step, _core.blake3(roots))
+
+    def root_of(self, step: int, tensors: bytes) -> bytes:
+        """The root of a state: of the run, where it stands, and the hash of its tensors' hashes."""
         epoch, taken = self.place(step)
         body = {
             "run": self.id,
             "step": step,
             "epoch": epoch,
             "taken": taken,
-            "tensors": _core.blake3(roots),
+            "tensors": tensors,
         }
         return _core.blake3(b"gvm.trace.state.v1\n" + cbor.encode(body))
 

@@ -117,10 +117,16 @@ class Listing:
         node = self.nodes[entry.index].encoded() if entry.kind == "node" else None
         return cbor.encode([entry.kind, entry.index, _encode_type(entry.type), node])
 
+    @property
+    def ends(self) -> bytes:
+        """Canonical bytes that say which values are the next parameters and the next state."""
+        return cbor.encode(["results", list(self.results)])
+
     @cached_property
     def hashes(self) -> bytes:
-        """The hashes of all descriptors in order."""
-        return b"".join(_core.blake3(self.descriptor(v)) for v in range(len(self.entries)))
+        """The hashes of all descriptors in order, then that of ``ends``."""
+        described = [self.descriptor(v) for v in range(len(self.entries))]
+        return b"".join(_core.blake3(d) for d in (*described, self.ends))
 
     @cached_property
     def id(self) -> bytes:
@@ -149,6 +155,14 @@ def read_descriptor(data: bytes) -> tuple[Entry, Node | None]:
         )
     except (TypeError, KeyError) as error:
         raise ValueError(f"not a descriptor: {error}") from None
+
+
+def read_ends(data: bytes) -> tuple[int, ...]:
+    """The inverse of ``Listing.ends``; raises ValueError."""
+    body: Any = cbor.decode(data)
+    if not isinstance(body, list) or len(body) != 2 or body[0] != "results":
+        raise ValueError("not the results of a step")
+    return tuple(int(v) for v in body[1])
 
 
 def _encode_type(t: Type) -> list[Any]:

@@ -114,6 +114,9 @@ class Recorder:
             plan.batch_size,
             plan.seed,
             every,
+            len(self.listing.entries),
+            len(program.inputs),
+            len(program.parameters),
             len(program.parameters) + len(program.state),
             start.step,
             start.epoch,
@@ -237,7 +240,6 @@ def _difference(mine: Header, theirs: Header) -> str:
         "count": "the number of examples",
         "batch_size": "the batch size",
         "seed": "the seed",
-        "tensors": "its tensors",
     }
     found = [text for name, text in names.items() if getattr(mine, name) != getattr(theirs, name)]
     return f"{found[0]} differs" if found else "it differs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -141,21 +141,24 @@ class Replay:
         level, threads = backend_level(self.machine.backend), thread_count(self.machine.threads)
         return Where(self.header.batch(step), self.header.seed, step, level, threads)
 
-    def values(self, step: int) -> list[bytes]:
-        """The canonical bytes of every value of a step."""
-        alter = None if self.alter is None else self.alter(step)
-        return [
-            canonical(array, self.listing.entries[v].type.dtype)
-            for v, array in step_values(self.listing, self.where(step), self.given(step), alter)
-        ]
+    def values(self, step: int, wanted: Container[int] | None = None) -> dict[int, bytes]:
+        """The canonical bytes of values of a step by number: of all, or of those wanted."""
+        return {
+            v: canonical(array, self.listing.entries[v].type.dtype)
+            for v, array in self._execute(step)
+            if wanted is None or v in wanted
+        }
 
     def value_roots(self, step: int) -> bytes:
         """The hashes of every value of a step; their hash is the step's root."""
-        alter = None if self.alter is None else self.alter(step)
         return b"".join(
             _core.blake3(canonical(array, self.listing.entries[v].type.dtype))
-            for v, array in step_values(self.listing, self.where(step), self.given(step), alter)
+            for v, array in self._execute(step)
         )
+
+    def _execute(self, step: int) -> Iterator[tuple[int, Array]]:
+        alter = None if self.alter is None else self.alter(step)
+        return step_values(self.listing, self.where(step), self.given(step), alter)
 
     def _permutation(self, epoch: int) -> NDArray[Any]:
         return permutation(self.header.seed, epoch, self.header.count)
@@ -218,18 +221,13 @@ class Replay:
         if alter is None:
             self._workers.step(self.indices(self._step), self._step)
         else:
-            self._write(self._altered(alter))
+            self._write(self._altered())
         self._step += 1
 
-    def _altered(self, alter: Alter) -> list[bytes]:
+    def _altered(self) -> list[bytes]:
         """The next parameters and state by a step with a fault, node by node."""
-        step, results = self._step, self.listing.results
-        values = {
-            v: canonical(array, self.listing.entries[v].type.dtype)
-            for v, array in step_values(self.listing, self.where(step), self.given(step), alter)
-            if v in results
-        }
-        return [values[v] for v in results]
+        values = self.values(self._step, self.listing.results)
+        return [values[v] for v in self.listing.results]
 
     def _write(self, tensors: list[bytes]) -> None:
         at = 0
