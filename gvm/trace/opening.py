@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gvm.errors import ProgramError
 from gvm.random import permutation
 from gvm.reads import Index, Sum, flat, unflat
 from gvm.trace.element import Read, Step, element_of, reads_of, shapes_of, terms_of
@@ -101,7 +102,7 @@ def find(
         return element_of(node, step, output, element, read)
     except KeyError:
         raise Refused("a chunk that is read is missing") from None
-    except ValueError:
+    except (ValueError, ProgramError):
         return None
 
 
