@@ -48,12 +48,12 @@ def data_path(folder: Path, kind: str, index: int) -> Path:
 def chosen_interval(program: Program, batch_size: int) -> int:
     """Steps between records for which hashing takes about a twentieth of the time of the steps, of
     exact costs and of what processors are expected to do in a nanosecond: hash 1 byte, multiply
-    and add 100 times, move 20 bytes. The same on every machine."""
+    and add 400 times, move 80 bytes. The same on every machine."""
     native = _core.Program(program.encode())
     info = native.info()
     size = info["parameter_bytes"] + info["state_bytes"]
     grad, apply = native.cost(GRAD, batch_size), native.cost(APPLY, 1)
-    work = sum(c["multiply_adds"] // 100 + c["bytes_moved"] // 20 for c in (grad, apply))
+    work = sum(c["multiply_adds"] // 400 + c["bytes_moved"] // 80 for c in (grad, apply))
     return max(1, -(-int(size) * OVERHEAD // max(1, int(work))))
 
 
