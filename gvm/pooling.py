@@ -164,3 +164,16 @@ def reaching(window: Window, at: Shape, result: Shape, image: Shape) -> tuple[Bo
         pixels.append(range(min(inside, default=0), max(inside, default=-1) + 1))
     channel = range(at[3], at[3] + 1)
     return (*windows, channel), (*pixels, channel)
+
+
+def cropped(window: Window, windows: Box, pixels: Box) -> tuple[int, ...]:
+    """The padding with which an image of these pixels alone has these windows alone."""
+    padding = []
+    for axis in (0, 1):
+        over, inside = windows[1 + axis], pixels[1 + axis]
+        stride = window.strides[axis]
+        first = over.start * stride - window.padding[2 * axis]
+        extent = (window.window[axis] - 1) * window.dilation[axis] + 1
+        end = first + (len(over) - 1) * stride + extent
+        padding += [inside.start - first, end - inside.stop]
+    return tuple(padding)

@@ -106,6 +106,8 @@ class Part:
     output: Box
     needed: tuple[Box, ...] | None = None
     """What of the boxes is read; the rest may be anything, and is 0. None: all."""
+    attributes: Mapping[str, int | tuple[int, ...]] | None = None
+    """Those of the small node; None: those of the whole."""
 
     def indices(self, position: int, shape: Shape) -> Index:
         """The elements of an input that are read, row-major."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gvm.operator import Attributes, Case, Execution, Input, Integers, Invalid, Operator, Reals
 from gvm.pooling import (
+    cropped,
     max_pool_grad,
     pooling_attributes,
     pooling_cases,
@@ -13,7 +14,7 @@ from gvm.pooling import (
     pooling_shape,
     reaching,
 )
-from gvm.reads import Part, Peek, Reads, Shapes, plane
+from gvm.reads import NOTHING, Part, Peek, Reads, Shapes
 from gvm.types import Type, i16, i32
 from gvm.window import Window
 
@@ -49,7 +50,10 @@ class MaxPool2dGrad(Operator):
         x, delta = node.inputs
         window = Window.of(node.attributes, x[1:3], node.integers("window"))
         windows, pixels = reaching(window, at, delta, x)
-        return Part((plane(at, x), plane(at, delta)), plane(at, x), (pixels, windows))
+        if not all(map(len, windows)):
+            return NOTHING
+        padding = cropped(window, windows, pixels)
+        return Part((pixels, windows), pixels, attributes={**node.attributes, "padding": padding})
 
     @staticmethod
     def cases() -> Iterator[Case]:

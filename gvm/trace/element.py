@@ -98,6 +98,7 @@ def _part(node: Node, step: Step, output: int, index: int, part: Part, read: Rea
         site=node.site,
         index=logical,
     )
-    made = node.operator.reference(execution, node.named, *arrays)
+    named = node.named if part.attributes is None else part.attributes
+    made = node.operator.reference(execution, named, *arrays)
     result = np.asarray(made[output] if isinstance(made, tuple) else made)
     return int(result.reshape(-1)[int(np.flatnonzero(logical == index)[0])])
