@@ -198,7 +198,8 @@ GVM_API int gvm_session_read(const gvm_session* session, int section, uint8_t* b
                              gvm_error* error);
 
 /* Executes predict for n examples, 1 <= n <= max_batch. inputs[i] and outputs[i] point to the
- * tensors. A bool that is not 0 or 1 is refused, here and wherever tensors are given. */
+ * tensors; after a failure what the outputs hold is undefined. A bool that is not 0 or 1 is
+ * refused, here and wherever tensors are given. */
 GVM_API int gvm_session_predict(gvm_session* session, const void* const* inputs, uint64_t n,
                                 void* const* outputs, gvm_error* error);
 
