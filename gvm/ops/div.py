@@ -25,7 +25,7 @@ from gvm.operator import (
     integer,
     rounding_attribute,
 )
-from gvm.types import i16, i32, i64
+from gvm.types import DTYPES, i16, i32, i64
 
 if TYPE_CHECKING:
     from gvm.graph import Builder, Value
@@ -75,7 +75,10 @@ class Div(Operator):
         direction = integer(attributes, "direction")
         if direction == ROUNDED:
             return made
+        # A quotient by 0 is the limit of its type, which whole numbers have from the start.
         scale = 2.0 ** integer(attributes, "fraction_bits")
+        limit = 2.0 ** (15 if integer(attributes, "dtype") == DTYPES["i16"] else 31) / scale
+        made = np.where(b == 0, np.clip(made, -limit, limit), made)
         step = {DOWN: np.floor, TOWARDS_ZERO: np.trunc, NEAREST: np.rint}[direction]
         return np.asarray(step(made * scale) / scale)
 
