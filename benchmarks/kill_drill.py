@@ -43,7 +43,6 @@ from gvm.files import write_bytes
 from gvm.progress import progress_bar
 
 VALIDATORS, TRAINERS = 4, 2
-STRANGER = 1 << 20
 PATIENCE = 120
 """Seconds in which killed processes must have caught up."""
 LIMIT = 4_000_000
@@ -89,7 +88,8 @@ class Witnessed:
 
 
 class Watcher:
-    """Listens to every process as a stranger does: what leaves one is broadcast to it too."""
+    """Listens to every process under the process's own number, which no peer has: what leaves it is
+    broadcast here too."""
 
     def __init__(self, peers: list[tuple[str, int]], seen: Witnessed) -> None:
         self.peers, self.seen, self.messages = peers, seen, 0
@@ -120,7 +120,7 @@ class Watcher:
             except OSError:
                 await asyncio.sleep(0.05)
                 continue
-            writer.write(pack(Frame("hello", str(STRANGER).encode())))
+            writer.write(pack(Frame("hello", str(at).encode())))
             while (frame := await read_frame(reader)) is not None:
                 self.take(f"node-{at}", frame)
             writer.close()
