@@ -34,6 +34,7 @@ from tests.chain_world import (
 )
 
 GAS = PARAMETERS.max_block_gas
+FEE = 5_000
 KIND_NAMES = sorted(KINDS)
 
 
@@ -96,11 +97,11 @@ def apply(state: State, data: bytes) -> tuple[State, Any]:
     return apply_transaction(state, EXECUTION, data, state.height + 1, GAS)
 
 
-def is_paid(state: State, data: bytes) -> bool:
+def is_paid(state: State, data: bytes, fee: int = FEE) -> bool:
     """Whether the fee is what the known part of the work costs: jobs may ask for any number of
     rounds."""
     gas = known_gas(state, read(data, len(data), KINDS), len(data))
-    return least_fee(state.parameters, gas) <= 5_000
+    return least_fee(state.parameters, gas) <= fee
 
 
 def signed(state: State, body: list[Any]) -> bytes:
@@ -110,7 +111,7 @@ def signed(state: State, body: list[Any]) -> bytes:
 
 def body_of(state: State, action: Any, kind: str) -> list[Any]:
     nonce = ledger.account_of(state, RICH.account).nonce
-    return [[RICH.public, nonce, 5_000], kind, to_value(action)]
+    return [[RICH.public, nonce, FEE], kind, to_value(action)]
 
 
 @settings(max_examples=25, deadline=None)
@@ -123,26 +124,26 @@ def test_whatever_it_says_it_is_done_or_costs_its_fee_and_nothing_else(
     sender = data.draw(st.sampled_from([RICH, OWNER, *TRAINERS]))
     action = data.draw(of(KINDS[kind]))
     nonce = ledger.account_of(state, sender.account).nonce
-    sent = seal(sender, state.identity, nonce, 5_000, action)
+    sent = seal(sender, state.identity, nonce, FEE, action)
     after, receipt = apply(state, sent)
     if not is_paid(state, sent):
         assert (receipt.code, receipt.rule) == (Code.FEE, "D13")
         assert leaves(after) == leaves(state)
         return
-    paid = ledger.move(state, sender.account, ledger.FEES, 5_000)
+    paid = ledger.move(state, sender.account, ledger.FEES, FEE)
     spent = replace(ledger.account_of(paid, sender.account), nonce=nonce + 1)
     paid = paid.but(accounts=paid.accounts.set(sender.account, spent))
     if receipt.code != Code.OK:
         assert receipt.rule
         assert leaves(after) == leaves(paid)
     purse = ledger.balance(after, ledger.FEES)
-    assert purse == 5_000
+    assert purse == FEE
     check_invariants(ledger.move(after, ledger.FEES, ledger.DUST, purse))
     # Once more, and on another chain.
     again, second = apply(after, sent)
     assert (second.code, second.rule) == (Code.NONCE, "D12")
     assert leaves(again) == leaves(after)
-    stray, third = apply(state, seal(sender, "another/chain", nonce, 5_000, action))
+    stray, third = apply(state, seal(sender, "another/chain", nonce, FEE, action))
     assert (third.code, third.rule) == (Code.BAD_SIGNATURE, "D11")
     assert leaves(stray) == leaves(state)
 
@@ -230,8 +231,9 @@ def test_bytes_that_are_not_canonical_or_not_signed_change_nothing(
     state = data.draw(st.sampled_from(stages()))
     action = data.draw(of(KINDS[kind]))
     nonce = ledger.account_of(state, RICH.account).nonce
-    whole = seal(RICH, state.identity, nonce, 5_000, action)
-    assume(is_paid(state, whole))
+    fee = 100 * FEE  # a job of many rounds too
+    whole = seal(RICH, state.identity, nonce, fee, action)
+    assume(is_paid(state, whole, fee))
     for name, damage in DAMAGE.items():
         if name == "another's" and whole.count(RICH.public) > 1:
             continue
