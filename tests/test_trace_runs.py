@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from gvm import data as datasets
 from gvm.errors import GvmError
 from gvm.model import Model
 from gvm.trace.diff import diff
-from gvm.trace.file import NAME, Header, read_trace
+from gvm.trace.file import MAGIC, NAME, Header, end, linked, read_trace, record
 from gvm.trace.recorder import Recorder, checkpoint_path, checkpoint_steps, chosen_interval
 from gvm.trace.replay import Machine, Replay
 from gvm.trace.verify import verify, verify_checkpoints
@@ -257,6 +258,32 @@ def test_foreign_parts_are_refused(run: Path, tmp_path: Path) -> None:
         verify(folder)
     with pytest.raises(GvmError, match="no such folder"):
         verify(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("count", ["values", "inputs", "parameters"])
+def test_counts_are_those_of_the_program(run: Path, tmp_path: Path, count: str) -> None:
+    """Whose listing is hashed, not its counts: with a wrong one no honest move could be made."""
+    folder, trace = tmp_path / "run", read_trace(run)
+    shutil.copytree(run, folder)
+    header = replace(trace.header, **{count: getattr(trace.header, count) + 1})
+    link, made = header.id, MAGIC + len(header.encoded()).to_bytes(8, "little") + header.encoded()
+    for step, root in trace.records.items():
+        for part in [record(step, root), *([end(step)] if step == trace.last else [])]:
+            link = linked(link, part)
+            made += part + link
+    (folder / NAME).write_bytes(made)
+    with pytest.raises(GvmError, match="values, inputs, parameters and tensors must be"):
+        verify(folder)
+
+
+def test_data_of_another_shape_is_refused(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    held = datasets.load(folder / "label-0.gdata")
+    turned = held.integers.reshape(-1, 2)
+    datasets.Dataset(turned, held.dtype, held.fraction_bits).save(folder / "label-0.gdata")
+    with pytest.raises(GvmError, match=r"label-0\.gdata: must be int32 \(100,\), received"):
+        verify(folder)
 
 
 def test_other_runs_are_not_compared(run: Path, tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ class Game:
             raise Refused("the dispute is over")
         if move.phase != self.phase:
             raise Refused(f"a move of phase {self.phase} is needed, received {move.phase}")
+        if party not in (0, 1):
+            raise Refused(f"the party must be 0 or 1, received {party}")
         if not self.owed[party]:
             raise Refused("the move was made already")
         checked = CHECKS[self.phase](self, party, move.body)
@@ -163,7 +165,7 @@ class Game:
     def forfeit(self, *parties: int) -> Game:
         """The game that parties have lost because they did not make the move they owed: in
         "describe" and "open" both, since either could."""
-        if not parties or not all(self.owed[p] for p in parties):
+        if not parties or not all(p in (0, 1) and self.owed[p] for p in parties):
             raise Refused("the party owes no move")
         if self.phase in SINGLE and len(set(parties)) < 2:
             raise Refused("either party may make this move")

@@ -32,7 +32,7 @@ from gvm.trace.recorder import (
     tensor_roots,
 )
 from gvm.train import Plan, open_workers
-from gvm.types import NUMPY
+from gvm.types import NUMPY, Type
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,17 @@ class Replay:
         self.listing = Listing.of(self.program)
         if self.listing.id != self.header.listing:
             raise GvmError(f"{self.trace.path}: not the nodes of its program")
-        self.inputs = self._data("input", len(self.program.inputs))
-        self.labels = self._data("label", len(self.program.labels))
+        parameters, state = len(self.program.parameters), len(self.program.state)
+        tensors = parameters + state
+        counts = (len(self.listing.entries), len(self.program.inputs), parameters, tensors)
+        said = (self.header.values, self.header.inputs, self.header.parameters, self.header.tensors)
+        if said != counts:
+            raise GvmError(
+                f"{self.trace.path}: values, inputs, parameters and tensors must be those of its "
+                f"program, {counts}, received {said}"
+            )
+        self.inputs = self._data("input", self.program.inputs)
+        self.labels = self._data("label", self.program.labels)
         roots = data_roots(self.program.inputs, self.inputs)
         roots += data_roots(self.program.labels, self.labels)
         if roots != self.header.data or len(self.inputs[0]) != self.header.count:
@@ -163,16 +172,24 @@ class Replay:
     def _permutation(self, epoch: int) -> NDArray[Any]:
         return permutation(self.header.seed, epoch, self.header.count)
 
-    def _data(self, kind: str, count: int) -> list[Array]:
+    def _data(self, kind: str, types: tuple[Type, ...]) -> list[Array]:
         made = []
-        for i in range(count):
+        for i, wanted in enumerate(types):
             path = data_path(self.folder, kind, i)
             try:
-                made.append(datasets.load(path).integers)
+                array = datasets.load(path).integers
             except (ValueError, cbor.CborError) as error:
                 raise GvmError(str(error)) from None
             except OSError as error:
                 raise GvmError(f"{path}: {error.strerror}") from error
+            # Hashes are of bytes: the same bytes may be another array.
+            shape = wanted.concrete(self.header.count)
+            if array.shape != shape or array.dtype != NUMPY[wanted.dtype]:
+                raise GvmError(
+                    f"{path}: must be {NUMPY[wanted.dtype]} {shape}, received {array.dtype} "
+                    f"{array.shape}"
+                )
+            made.append(array)
         return made
 
     def _go_to(self, step: int) -> None:

@@ -166,8 +166,8 @@ def _wanted(
         return range(first, last + 1)
     if sample < 1:
         raise GvmError(f"sample must be at least 1, received {sample}")
-    # In the order of a hash: the same steps on every machine.
-    prefix = b"gvm.trace.sample.v1\n" + seed.to_bytes(8, "little")
+    # In the order of a hash: the same steps on every machine, unknown before the trace is.
+    prefix = b"gvm.trace.sample.v2\n" + trace.root + seed.to_bytes(8, "little")
     drawn = sorted(
         range(first, last + 1), key=lambda s: _core.blake3(prefix + s.to_bytes(8, "little"))
     )
