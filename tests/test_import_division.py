@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -70,4 +72,29 @@ def test_scales_of_quantised_tensors_are_exact() -> None:
     )
     (found,) = onnx_backend.run_model(source, [x])
     expected = np.clip(np.rint(x.astype(np.float64) / np.float64(s)) + 3, -128, 127)
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("zero", [np.uint8(3), np.int8(-5), np.uint8(128)])
+def test_zero_points_are_whole_numbers(zero: np.integer[Any]) -> None:
+    """Beside real inputs too, of which a graph may have no others."""
+    body = "q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z)"
+    source = model(body, ROWS, s=np.float32(0.25), z=zero)
+    x = (np.arange(-96, 96, dtype=np.float32) / 16).reshape(-1, 6)
+    found = Model.from_graph(load_onnx(source), [x], progress=False).run(x)
+    (expected,) = ReferenceEvaluator(source).run(None, {"x": x})
+    assert np.array_equal(found, expected)
+
+
+def test_products_of_quantised_tensors_are_exact() -> None:
+    body = (
+        "q = QuantizeLinear (x, s, z) p = QLinearMatMul (q, s, z, w, s, zw, t, z) "
+        "y = DequantizeLinear (p, t, z)"
+    )
+    w = np.random.default_rng(2).integers(0, 255, (6, 6)).astype(np.uint8)
+    known = {"s": np.float32(0.25), "t": np.float32(2), "z": np.uint8(128), "zw": np.uint8(100)}
+    source = model(body, ROWS, w=w, **known)
+    x = (np.arange(-96, 96, dtype=np.float32) / 16).reshape(-1, 6)
+    found = Model.from_graph(load_onnx(source), [x], progress=False).run(x)
+    (expected,) = ReferenceEvaluator(source).run(None, {"x": x})
     assert np.array_equal(found, expected)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +65,7 @@ class Lowering:
         """Constants that hold NaN or infinity: name to a description of the first of them."""
         self.whole_numbers = False
         """Whether constants of an integer type stay whole numbers (i32), and truth values bool."""
-        self._parameters: dict[tuple[int | str, tuple[int, ...], bytes], Value] = {}
+        self._parameters: dict[tuple[int | str, tuple[int, ...], bool, bytes], Value] = {}
         self._names: set[str] = set()
         self._keep: list[Constant] = []
 
@@ -75,6 +76,7 @@ class Lowering:
             # What training leaves alone is one where name and numbers are: in each step of a loop.
             id(constant) if constant.trainable else constant.name,
             array.shape,
+            self.whole_numbers,
             hashlib.blake2b(np.ascontiguousarray(array).data).digest(),
         )
         if key not in self._parameters:
@@ -97,6 +99,16 @@ class Lowering:
     def number(self, value: float, name: str = "number") -> Value:
         """A scalar that training leaves alone."""
         return self.parameter(Constant(np.asarray([value], dtype=np.float64), name))
+
+    @contextmanager
+    def whole_constants(self, on: bool) -> Iterator[None]:
+        """Constants of integer types are whole numbers meanwhile, beside a value that is."""
+        before = self.whole_numbers
+        self.whole_numbers = before or on
+        try:
+            yield
+        finally:
+            self.whole_numbers = before
 
     def whole(self, value: int, name: str = "number") -> Value:
         """A whole number of 32 bits."""
