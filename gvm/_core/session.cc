@@ -270,9 +270,9 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
     made.call.routes = &time.routes;
     time.begin = now();
   }
-  const Status status = made.kernel->run(made.call);
+  Status status = made.kernel->run(made.call);
   if (timed) {
-    finish(error);
+    if (!finish(error)) status = error->status;
     time.end = now();
     time.function = kind;
     const size_t first =
@@ -375,12 +375,15 @@ Status Session::predict(const void* const* inputs, int64_t n, void* const* outpu
   // Results that kernels make as a whole are made where they are wanted.
   for (size_t i = 0; device_ == nullptr && i < f.outputs.size(); ++i) {
     Tensor& t = frame->values[static_cast<size_t>(f.outputs[i])];
-    bool apart = is_made_in_place(*frame, f.outputs[i]);
+    if (!is_made_in_place(*frame, f.outputs[i])) continue;
+    bool apart = true;
     for (size_t j = 0; apart && j < program_->inputs.size(); ++j) {
       const Tensor& given = frame->values[j];
       apart = are_apart(outputs[i], t.bytes(), given.data, given.bytes());
     }
-    if (apart) t.data = outputs[i];
+    // The frame was used before: what it holds may be another call's memory.
+    const int64_t place = frame->plan.offsets[static_cast<size_t>(f.outputs[i])];
+    t.data = apart ? outputs[i] : frame->arena.data() + place;
   }
   bind_views(frame.get());
   const Status status = run_segment(kPredict, frame.get(), 0, Batch{n, 0, n}, 0, 0, error);

@@ -183,8 +183,13 @@ void test_batches(const std::string& folder) {
   std::memcpy(both, m.x, sizeof m.x);
   const void* within[1] = {both};
   void* over[1] = {both};
+  int32_t before[24];
+  std::memcpy(before, y, sizeof y);
+  std::memset(y, 0x55, sizeof y);
   CHECK(gvm_session_predict(m.session, within, 4, over, &error) == GVM_OK);
-  CHECK(std::memcmp(both, y, 4 * 3 * sizeof *y) == 0);
+  CHECK(std::memcmp(both, before, 4 * 3 * sizeof *y) == 0);
+  // What an earlier call was given is no longer the session's to write.
+  for (const int32_t v : y) CHECK(v == 0x55555555);
   for (uint64_t n : {uint64_t{0}, uint64_t{9}, UINT64_MAX, uint64_t{1} << 63}) {
     CHECK(gvm_session_predict(m.session, m.inputs, n, outputs, &error) == GVM_BAD_INPUT);
     CHECK(gvm_session_loss(m.session, m.inputs, m.labels, n, &loss, &error) == GVM_BAD_INPUT);
