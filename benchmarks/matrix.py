@@ -20,7 +20,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -170,10 +170,14 @@ def targets() -> Iterator[Target]:
 
 
 def run(command: list[str], timeout: int = 3600) -> subprocess.CompletedProcess[str]:
-    """A command with its output."""
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout
-    )
+    """A command with its output; status 124 where it took too long."""
+    try:
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout
+        )
+    except subprocess.TimeoutExpired:
+        late = f"{command[0]} took more than {timeout} seconds"
+        return subprocess.CompletedProcess(command, 124, "", late)
 
 
 def install(target: Target) -> None:
@@ -236,11 +240,19 @@ def tested(target: Target) -> str:
     return f"{int(found[2]) - int(found[1] or 0)} of {found[2]}"
 
 
-def measure(target: Target, jobs: int, quick: bool) -> Row:
-    """One row."""
+def chosen(only: str) -> list[Target]:
+    """For each name in turn the target so named, or those whose names contain it."""
+    found: list[Target] = []
+    for name in only.split(","):
+        exact = [t for t in targets() if t.name == name]
+        found += exact or [t for t in targets() if name in t.name]
+    return found
+
+
+def measure(target: Target, jobs: int, quick: bool, where: dict[str, Any]) -> Row:
+    """One row; ``where`` is the environment when the command began, before it wrote results."""
     began = time.monotonic()
     install(target)
-    where = environment()
 
     def row(compiler: str, tests: str, vectors: str, steps: str, levels: str, wrong: str) -> Row:
         seconds = round(time.monotonic() - began, 1)
@@ -290,28 +302,31 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: list[Row]) -> None:
+def write(rows: list[Row], where: dict[str, Any]) -> None:
     """The rows, those of other targets as they were, in the order of the targets; the document."""
     path = RESULTS / "matrix.json"
     before = json.loads(path.read_text())["rows"] if path.exists() else []
     known = {r.name: r for r in [*(Row(**body) for body in before), *rows]}
     kept = [known[t.name] for t in targets() if t.name in known]
-    write_json("matrix", {"environment": environment(), "rows": [asdict(row) for row in kept]})
+    write_json("matrix", {"environment": where, "rows": [asdict(row) for row in kept]})
     text, _, rest = DOCUMENT.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     write_bytes(DOCUMENT, f"{text}{BEGIN}\n\n{table(kept)}\n\n{END}{after}".encode())
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Targets whose name contains this.")] = "",
+    only: Annotated[
+        str, typer.Option(help="Names of targets or parts of names, comma between.")
+    ] = "",
     quick: Annotated[bool, typer.Option(help="Only the vectors; writes no result.")] = False,
     jobs: Annotated[int, typer.Option(min=1)] = os.cpu_count() or 2,
 ) -> None:
     """Builds and runs; status 1 where a target differs."""
     rows: list[Row] = []
     made = Table("target", "compiler", "C++ tests", "levels", "answers wrong", "seconds", "all")
-    for target in (t for t in targets() if only in t.name):
-        row = measure(target, jobs, quick)
+    where = environment()
+    for target in chosen(only):
+        row = measure(target, jobs, quick, where)
         rows.append(row)
         print(f"{row.name}: {row.wrong} wrong, {row.vectors}, {row.steps}", flush=True)
         made.add_row(
@@ -319,7 +334,7 @@ def main(
             verdict(row, rows),
         )
         if not quick:
-            write([row])
+            write([row], where)
     Console().print(made)
     raise typer.Exit(any(verdict(row, rows) == "DIFFERS" for row in rows))
 
