@@ -12,25 +12,32 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from chain import ledger
+from chain import beacon, confirmation, ledger, trainers, verifiers
 from chain.codec import Range, Size, encode_value, to_value
 from chain.envelope import read, seal
+from chain.keys import Key
 from chain.machine import KINDS, apply_transaction, known_gas, least_fee
 from chain.records import Phase
 from chain.refusal import Code
 from chain.state import State, leaves
 from tests.chain_world import (
     ALL,
+    BY_ACCOUNT,
+    CHAIN,
     EXECUTION,
     FOLDS,
     OWNER,
     PARAMETERS,
     RICH,
+    SALT,
     TRAINERS,
+    WITNESSES,
     World,
     check_invariants,
     genesis,
     parameters_with,
+    secret_of,
+    truth,
 )
 
 GAS = PARAMETERS.max_block_gas
@@ -45,10 +52,21 @@ def stages() -> tuple[State, ...]:
     world = World()
     candidates = {key: parameters_with(500 + i) for i, key in enumerate(TRAINERS)}
     found.append(world.state)
+    for key, parameters in candidates.items():
+        world.commit(key, parameters)
+    world.commit_beacon()
+    world.to(Phase.BEACON)
+    found.append(world.state)
     for go in (world.to_reveal, world.to_attest, world.to_confirm, world.to_challenge):
         world = World()
         getattr(world, go.__name__)(candidates)
         found.append(world.state)
+    world = World()
+    world.to_attest(candidates)
+    for key in world.verifiers:
+        world.attest(key)
+    world.to(Phase.ATTEST_REVEAL)
+    found.append(world.state)
     return tuple(found)
 
 
@@ -245,7 +263,80 @@ def test_bytes_that_are_not_canonical_or_not_signed_change_nothing(
         assert leaves(after) == leaves(state)
 
 
-def test_the_stages_hold_every_phase_that_waits_for_more_than_one_message() -> None:
+def test_the_stages_hold_every_phase() -> None:
     phases = {found.phase for state in stages() for found in state.rounds.values()}
-    wanted = {Phase.COMMIT, Phase.REVEAL, Phase.ATTEST_COMMIT, Phase.CONFIRM, Phase.CHALLENGE}
-    assert wanted <= phases
+    assert phases == set(Phase)
+
+
+def messages_of(phase: Phase, state: State) -> list[tuple[Key, Any]]:
+    """What honest parties say in a phase of the stages' round, each once."""
+    ((job, found),) = state.rounds.items()
+    secret = secret_of(WITNESSES[0], 0)
+    entries = tuple(
+        truth(p, FOLDS[found.fold])
+        for p in (found.parent, *(c.parameters for c in found.candidates))
+    )
+    own = trainers.commitment(CHAIN, job, 0, RICH.account, parameters_with(1), SALT)
+    made = beacon.commitment(CHAIN, job, 0, WITNESSES[0].account, secret)
+    shown = trainers.Reveal(job, 0, parameters_with(500), SALT, 500 + FOLDS[found.fold][0])
+    checkers = [BY_ACCOUNT[a.verifier] for a in found.attestations]
+    attested = [
+        verifiers.commitment(CHAIN, job, 0, key.account, entries, SALT) for key in checkers[:1]
+    ]
+    match phase:
+        case Phase.COMMIT:
+            said = [(RICH, trainers.Commit(job, 0, own))]
+            return [*said, (WITNESSES[0], beacon.BeaconCommit(job, 0, made))]
+        case Phase.BEACON:
+            return [(WITNESSES[0], beacon.BeaconReveal(job, 0, secret))]
+        case Phase.REVEAL:
+            return [(TRAINERS[0], shown)]
+        case Phase.ATTEST_COMMIT:
+            return [(checkers[0], verifiers.AttestCommit(job, 0, attested[0]))]
+        case Phase.ATTEST_REVEAL:
+            return [(checkers[0], verifiers.AttestReveal(job, 0, entries, SALT))]
+        case Phase.CONFIRM:
+            confirmer = BY_ACCOUNT[found.confirmations[0].confirmer]
+            return [(confirmer, confirmation.Confirm(job, 0, found.loss, found.trace))]
+        case Phase.CHALLENGE:
+            return [(RICH, confirmation.Dispute(job, 0, 1, b"look"))]
+
+
+def with_field(action: Any, name: str, value: Any) -> Any:
+    return replace(action, **{name: value})
+
+
+@pytest.mark.parametrize("phase", list(Phase), ids=lambda phase: phase.name.lower())
+def test_each_phase_takes_its_message_and_refuses_every_other_one(phase: Phase) -> None:
+    """The honest message is done; of another round, another job, by a stranger, a second time or
+    in any other phase it is refused with its code, and costs its fee alone."""
+    state = next(s for s in stages() for r in s.rounds.values() if r.phase == phase)
+    for key, action in messages_of(phase, state):
+        nonce = ledger.account_of(state, key.account).nonce
+        after, receipt = apply(state, seal(key, state.identity, nonce, FEE, action))
+        assert (receipt.code, receipt.rule) == (Code.OK, "")
+        tries = [
+            (after, key, nonce + 1, action, None),
+            (state, key, nonce, with_field(action, "round", 1), (Code.PHASE, "L11")),
+            (state, key, nonce, with_field(action, "job", bytes(32)), (Code.UNKNOWN, "L3")),
+        ]
+        if phase not in (Phase.COMMIT, Phase.CHALLENGE) or isinstance(action, beacon.BeaconCommit):
+            tries.append((state, OWNER, 0, action, None))  # owns the job, and has no seat
+        for other in stages():
+            for found in other.rounds.values():
+                if found.phase != phase:
+                    spent = ledger.account_of(other, key.account).nonce
+                    tries.append((other, key, spent, action, (Code.PHASE, "L1")))
+        if phase == Phase.CHALLENGE:
+            tries.pop(0)  # who disputes twice pays two bonds
+        for before, sender, spent, said, expected in tries:
+            sent = seal(sender, before.identity, spent, FEE, said)
+            left, refused = apply(before, sent)
+            assert refused.code not in (Code.OK, Code.NONCE, Code.BAD_SIGNATURE, Code.FEE)
+            assert refused.rule and (expected is None or (refused.code, refused.rule) == expected)
+            paid = ledger.move(before, sender.account, ledger.FEES, FEE)
+            account = ledger.account_of(paid, sender.account)
+            paid = paid.but(
+                accounts=paid.accounts.set(sender.account, replace(account, nonce=spent + 1))
+            )
+            assert leaves(left) == leaves(paid)
