@@ -8,6 +8,7 @@ from gvm.functions import BY_NAME
 from gvm.graph import Graph, Value
 from gvm.importers.exponentials import settle_exponentials
 from gvm.importers.shapes import Shapes
+from gvm.importers.spelled import settle_spelled
 from gvm.ops import OPERATORS
 from gvm.ops.div import DOWN, NEAREST, TOWARDS_ZERO
 from gvm.types import DTYPES
@@ -38,8 +39,9 @@ def floor_or_ceiling(t: Shapes, x: Value, direction: int, up: bool = False) -> V
 def settle_quotients(graph: Graph) -> Graph:
     """The same function, with ``div`` where a number is multiplied by a reciprocal, and one table
     where the reciprocal is of a root: one rounding instead of two. What it replaces is left behind
-    unused. Logarithms of sums of exponentials are settled first."""
-    graph = settle_exponentials(graph)
+    unused. Functions that are spelled out, logarithms of sums of exponentials among them, are
+    settled first."""
+    graph = settle_exponentials(settle_spelled(graph))
     producer = graph.producer()
     reciprocal, root, of_root = (BY_NAME[n].number for n in ("reciprocal", "sqrt", "rsqrt"))
     nodes = []
