@@ -31,12 +31,12 @@ from gvm import _core, cbor
 from gvm.errors import GvmError
 from gvm.program import Program
 from gvm.templates import mlp, resnet
+from gvm.trace.claim import LEAF, Known, make_claim, referee, term_count
 from gvm.trace.dispute import play
 from gvm.trace.element import Step
 from gvm.trace.evaluate import Alter, Array
 from gvm.trace.game import Game, most_rounds
 from gvm.trace.listing import LITTLE, Entry, Listing, Node
-from gvm.trace.opening import LEAF, Opening, authenticated, find, open_node, term_count
 from gvm.trace.player import Player
 from gvm.trace.replay import Machine, Replay
 from gvm.trace.tree import SIZE
@@ -183,8 +183,9 @@ def operands_of(node: Node, batch: int) -> dict[int, bytes]:
     return made
 
 
-def referee_of(node: Node, values: int) -> dict[str, Any]:
+def referee_of(listing: Listing, node: Node) -> dict[str, Any]:
     """What the referee reads of the last element of the last result, and how long it takes."""
+    values = len(listing.entries)
     batch = IMAGES if node.function == "grad" else 1
     step, output = Step(batch, SEED, 7), len(node.outputs) - 1
     value = node.outputs[output]
@@ -193,18 +194,16 @@ def referee_of(node: Node, values: int) -> dict[str, Any]:
     roots = bytearray(values * SIZE)
     for v, data in operands.items():
         roots[v * SIZE : (v + 1) * SIZE] = _core.blake3(data)
+    known = Known(listing.hashes, {value: listing.descriptor(value)}, bytes(roots), operands)
     worst: dict[str, Any] = {"operator": node.operator.name, "bytes": 0, "seconds": 0.0}
     for element in sorted({0, size // 2, size - 1}):
         count = term_count(node, step, output, element)
         terms = (max(0, count - LEAF), count) if count else None
-        opening = open_node(node, step, output, element, terms, bytes(roots), operands)
-        data = cbor.encode(opening.encoded())
-        root = _core.blake3(bytes(roots))
+        data = make_claim(known, step, value, element, terms).encode()
         began = time.perf_counter()
-        read = authenticated(Opening.decoded(cbor.decode(data)), node, value, batch, root, values)
-        found = find(node, step, output, element, terms, read)
+        found: Any = cbor.decode(referee(data))
         seconds = time.perf_counter() - began
-        if found is None:
+        if found["found"] is None:
             raise GvmError(f"{node.operator.name}: refuses its operands")
         worst["bytes"] = max(worst["bytes"], len(data))
         worst["seconds"] = max(worst["seconds"], seconds)
@@ -218,7 +217,7 @@ def referees(depth: int, say: Callable[[str], None]) -> dict[str, Any]:
     kinds = {key_of(n): n for n in listing.nodes}
     worst: dict[str, dict[str, Any]] = {}
     for node in kinds.values():
-        found = referee_of(node, len(listing.entries))
+        found = referee_of(listing, node)
         known = worst.setdefault(found["operator"], found)
         for name in ("bytes", "seconds", "terms"):
             known[name] = max(known[name], found[name])

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import gvm
-from gvm import cli
+from gvm import cbor, cli
 from gvm.graph import Builder
 from gvm.model import Model
+from gvm.trace.claim import LEAF, Refused
 from gvm.trace.dispute import begin, play
 from gvm.trace.game import Game, Move, most_rounds
 from gvm.trace.listing import Listing
-from gvm.trace.opening import LEAF, Refused
 from gvm.trace.player import Player
 from gvm.trace.replay import Replay
 from tests.memory_run import MemoryRun, argue, run_of
@@ -121,14 +121,23 @@ def spoilt(game: Game, moves: tuple[Move, Move]) -> Iterator[Move]:
         yield Move(phase, [other, body[1]])
         yield Move(phase, [body[0], [[], body[1][1]]])
     elif phase == "open":
-        values, operands = body
-        yield Move(phase, [values, operands[:-1]])
-        yield Move(phase, [values, operands[::-1]])
-        yield Move(phase, [[[], values[1]], operands])
+        claim: Any = cbor.decode(body)
+        values, operands = claim["values"], claim["operands"]
+        for name in ("root", "listing"):
+            yield Move(phase, cbor.encode(claim | {name: bytes(32)}))
+        for name in ("seed", "step", "batch", "value", "element", "last", "count"):
+            yield Move(phase, cbor.encode(claim | {name: claim[name] + 1}))
+        for other in (
+            {"operands": operands[:-1]},
+            {"operands": operands[::-1]},
+            {"values": [[], values[1]]},
+            {"described": [[], values[1]]},
+        ):
+            yield Move(phase, cbor.encode(claim | other))
         (chunks, path), *rest = operands
-        yield Move(phase, [values, [[chunks[1:], path], *rest]])
+        yield Move(phase, cbor.encode(claim | {"operands": [[chunks[1:], path], *rest]}))
         changed = [[chunks[0][0], bytes([chunks[0][1][0] ^ 1]) + chunks[0][1][1:]], *chunks[1:]]
-        yield Move(phase, [values, [[changed, path], *rest]])
+        yield Move(phase, cbor.encode(claim | {"operands": [[changed, path], *rest]}))
 
 
 def test_nobody_wins_by_silence(honest: MemoryRun) -> None:

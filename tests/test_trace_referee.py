@@ -16,34 +16,18 @@ from gvm.ops import OPERATORS
 from gvm.reads import Index, Sum
 from gvm.trace.element import Step, element_of, reads_of, terms_of
 from gvm.trace.listing import Node
-from gvm.trace.opening import Refused, find
 from tests.operator_suite import (
     SEED,
-    SITE,
     STEP,
     accepted,
-    flat,
-    infer,
     paint,
     reference,
     roundings,
 )
+from tests.trace_claims import node_of
 
 MOST = 10
 """Elements of a result that are tried."""
-
-
-def node_of(operator: type[Operator], case: Case, attributes: Any) -> Node:
-    return Node(
-        "grad",
-        operator.opcode,
-        tuple(flat(attributes)),
-        tuple(range(len(case.inputs))),
-        tuple(range(operator.outputs)),
-        case.inputs,
-        tuple(infer(operator, case.inputs, attributes)),
-        SITE,
-    )
 
 
 class Seen:
@@ -101,25 +85,3 @@ def split(node: Node, step: Step, output: int, index: int, inputs: Any, value: i
             for a, b in zip(cuts, cuts[1:], strict=False)
         ]
         assert sum(parts) == value
-
-
-def test_refused_operands_are_no_value() -> None:
-    # A label outside of the classes: no execution goes on from it, so every claim is wrong.
-    operator = OPERATORS["argmax_correct"]
-    case = replace(next(operator.cases()), offset=0)
-    node, step = node_of(operator, case, {}), Step(case.local, SEED, STEP)
-    logits, labels = paint(case, "given")
-    good = find(node, step, 0, 0, None, Seen([logits, labels]))
-    assert good in (0, 1)
-    assert find(node, step, 0, 0, None, Seen([logits, labels + 10_000])) is None
-
-
-def test_missing_chunks_are_refused() -> None:
-    operator = OPERATORS["relu"]
-    case = replace(next(operator.cases()), offset=0)
-
-    def missing(position: int, index: Index) -> list[int]:
-        raise KeyError(position)
-
-    with pytest.raises(Refused, match="missing"):
-        find(node_of(operator, case, {}), Step(case.local, SEED, STEP), 0, 0, None, missing)

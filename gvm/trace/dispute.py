@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 
 from gvm.errors import GvmError
+from gvm.trace.claim import Refused
 from gvm.trace.diff import comparable
 from gvm.trace.game import Game, Move, Verdict
 from gvm.trace.listing import Listing
-from gvm.trace.opening import Refused
 from gvm.trace.player import Player
 from gvm.trace.replay import Machine, Replay
 

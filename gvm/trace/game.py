@@ -24,10 +24,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from gvm import cbor
+from gvm.trace.claim import LEAF, Refused
 from gvm.trace.element import Step
 from gvm.trace.file import Header
 from gvm.trace.listing import Entry, Node, read_descriptor
-from gvm.trace.opening import LEAF, Refused
 from gvm.trace.phases import CHECKS, RESOLVE, Pair
 from gvm.trace.tree import ARITY, SIZE, chunk_count, height
 
@@ -197,6 +197,23 @@ class Game:
     def terms(self) -> tuple[int, int] | None:
         """The disputed terms, where the element is a sum."""
         return (self.first, self.last) if self.last > self.first else None
+
+    def disputed(self, party: int) -> dict[str, Any]:
+        """What the claim that decides is about, as the party has to open it (``Claim.about``)."""
+        first, last = self.terms or (0, 0)
+        return {
+            "root": self.steps[party],
+            "listing": self.header.listing,
+            "count": self.header.values,
+            "batch": self.at.batch,
+            "seed": self.header.seed,
+            "step": self.low,
+            "value": self.value,
+            "element": self.element,
+            "first": first,
+            "last": last,
+            "descriptor": self.descriptor,
+        }
 
     # -- bytes
 

@@ -19,9 +19,10 @@ from gvm.errors import GvmError
 from gvm.operator import AttributeValue, Operator
 from gvm.ops import BY_OPCODE
 from gvm.program import Function, Program
-from gvm.types import DTYPES, NUMPY, Type
+from gvm.types import DTYPES, MAX_ELEMENTS, NUMPY, Type
 
 NAMES = {number: name for name, number in DTYPES.items()}
+MAX_RANK = 8
 BYTES = {"i16": 2, "i32": 4, "i64": 8, "u8": 1, "bool": 1}
 LITTLE = {name: f"<{'u' if n[0] == 'u' else 'i'}{BYTES[name]}" for name, n in NUMPY.items()}
 """NumPy's names of the element types, little-endian: how values are hashed."""
@@ -136,41 +137,76 @@ class Listing:
 
 def read_descriptor(data: bytes) -> tuple[Entry, Node | None]:
     """The inverse of ``Listing.descriptor``; raises ValueError."""
-    body: Any = cbor.decode(data)
-    try:
-        kind, index, type_, node = body
-        entry = Entry(str(kind), int(index), _decode_type(type_))
-        if node is None:
-            return entry, None
-        function, opcode, attributes, inputs, outputs, given, made, site = node
-        return entry, Node(
-            function,
+    match cbor.decode(data):
+        case [("input" | "label" | "parameter" | "state" | "node") as kind, index, type_, node] if (
+            kind == "node"
+        ) == (node is not None):
+            made = None if node is None else _decode_node(node)
+            return Entry(kind, _integer(index, 0, 2**32), _decode_type(type_)), made
+    raise ValueError("a descriptor has a kind, an index, a type, and of a result its node")
+
+
+def _decode_node(body: Any) -> Node:
+    match body:
+        case [
+            ("grad" | "apply") as function,
             opcode,
-            tuple(tuple(a) if isinstance(a, list) else a for a in attributes),
-            tuple(inputs),
-            tuple(outputs),
-            tuple(_decode_type(t) for t in given),
-            tuple(_decode_type(t) for t in made),
+            [*attributes],
+            [*inputs],
+            [*outputs],
+            [*given],
+            [*made],
             site,
-        )
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"not a descriptor: {error}") from None
+        ]:
+            if opcode not in BY_OPCODE or type(opcode) is not int:
+                raise ValueError(f"unknown opcode {opcode}")
+            if len(given) != len(inputs) or len(made) != len(outputs):
+                raise ValueError("a node has a type for each value")
+            return Node(
+                function,
+                opcode,
+                tuple(
+                    tuple(_integer(v) for v in a) if isinstance(a, list) else _integer(a)
+                    for a in attributes
+                ),
+                tuple(_integer(v, 0, 2**32) for v in inputs),
+                tuple(_integer(v, 0, 2**32) for v in outputs),
+                tuple(_decode_type(t) for t in given),
+                tuple(_decode_type(t) for t in made),
+                _integer(site, 0, 2**32),
+            )
+    raise ValueError("a node has eight fields")
+
+
+def _integer(value: Any, least: int = -(2**63), limit: int = 2**63) -> int:
+    if type(value) is not int or not least <= value < limit:
+        raise ValueError(f"an integer in [{least}, {limit}) is needed")
+    return value
 
 
 def read_ends(data: bytes) -> tuple[int, ...]:
     """The inverse of ``Listing.ends``; raises ValueError."""
-    body: Any = cbor.decode(data)
-    if not isinstance(body, list) or len(body) != 2 or body[0] != "results":
-        raise ValueError("not the results of a step")
-    return tuple(int(v) for v in body[1])
+    match cbor.decode(data):
+        case ["results", [*values]]:
+            return tuple(_integer(v, 0, 2**32) for v in values)
+    raise ValueError("not the results of a step")
 
 
 def _encode_type(t: Type) -> list[Any]:
     return [DTYPES[t.dtype], t.fraction_bits, list(t.shape), t.partial, t.bound]
 
 
-def _decode_type(t: Sequence[Any]) -> Type:
-    return Type(NAMES[t[0]], t[1], tuple(t[2]), t[3], t[4])
+def _decode_type(body: Any) -> Type:
+    match body:
+        case [dtype, bits, [*shape], bool() as partial, bound] if len(shape) <= MAX_RANK:
+            return Type(
+                NAMES[_integer(dtype, 1, 6)],
+                _integer(bits, -32, 48),
+                tuple(_integer(d, -1, MAX_ELEMENTS + 1) for d in shape),
+                partial,
+                _integer(bound, 0, 2**62 + 1),
+            )
+    raise ValueError("a type has five fields")
 
 
 class _Listing:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gvm import _core
-from gvm.trace import opening as referee
+from gvm.trace import datum as data
+from gvm.trace.claim import LEAF, Claim, Refused, check_described, term_count
+from gvm.trace.claim import find as find_element
 from gvm.trace.listing import BYTES, LITTLE, Entry, read_ends
-from gvm.trace.opening import LEAF, Opening, Refused, term_count
 from gvm.trace.tree import CHUNK, SIZE, Slice, chunk_count, chunk_value, descend, height, joined
 
 if TYPE_CHECKING:
@@ -143,14 +143,7 @@ def _check_describe(game: Game, party: int, body: Any) -> bytes:
 
 
 def _check_described(game: Game, number: int, descriptor: bytes, shown: Slice) -> None:
-    if not shown.proves(game.header.listing, (game.header.values + 1) * SIZE):
-        raise Refused("not a descriptor of the program")
-    try:
-        found = shown.read(number * SIZE, SIZE)
-    except KeyError:
-        raise Refused("the descriptor's hash is missing") from None
-    if found != _core.blake3(descriptor):
-        raise Refused("not the descriptor of the value")
+    check_described(game.header.listing, game.header.values, number, descriptor, shown)
 
 
 def _resolve_describe(game: Game, said: Pair) -> Game:
@@ -193,19 +186,15 @@ def _check_open(game: Game, party: int, body: Any) -> tuple[Any, ...]:
     if entry.kind in ("parameter", "state"):
         return (_find_given(game, entry, body),)
     if node is None:
-        where = referee.datum(game.header, entry, game.low, game.element)
-        return (referee.read_datum(game.header, where, entry.type.dtype, Slice.decoded(body)),)
+        where = data.datum(game.header, entry, game.low, game.element)
+        return (data.read_datum(game.header, where, entry.type.dtype, Slice.decoded(body)),)
+    if not isinstance(body, bytes):
+        raise Refused("a claim is needed")
+    claim = Claim.decode(body)
     # What stands before the first value in which the steps differ is the same in both.
-    read = referee.authenticated(
-        Opening.decoded(body),
-        node,
-        game.value,
-        game.at.batch,
-        game.steps[party],
-        game.header.values,
-    )
-    output = node.outputs.index(game.value)
-    return (referee.find(node, game.at, output, game.element, game.terms, read),)
+    if claim.about != game.disputed(party):
+        raise Refused("a claim about something else")
+    return (find_element(claim),)
 
 
 def _find_result(game: Game, body: Any) -> bytes:
@@ -234,12 +223,10 @@ def _find_given(game: Game, entry: Entry, body: Any) -> bytes:
 
 
 def _read_hash(shown: Slice, root: bytes, count: int, number: int) -> bytes:
-    if not shown.proves(root, count * SIZE):
-        raise Refused("not a hash under the root")
-    try:
-        return shown.read(number * SIZE, SIZE)
-    except KeyError:
-        raise Refused(f"the hash of value {number} is missing") from None
+    found = shown.alone(root, count * SIZE, number * SIZE, SIZE)
+    if found is None:
+        raise Refused(f"not the hash of value {number} under its root")
+    return found
 
 
 def _resolve_open(game: Game, said: Pair) -> Game:

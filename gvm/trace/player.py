@@ -10,12 +10,12 @@ import numpy as np
 
 from gvm import _core
 from gvm.reads import Index
-from gvm.trace import opening as referee
+from gvm.trace.claim import Known, make_claim
+from gvm.trace.datum import datum
 from gvm.trace.element import Read, terms_of
 from gvm.trace.evaluate import canonical
 from gvm.trace.game import Game, Move
 from gvm.trace.listing import BYTES, LITTLE, Node
-from gvm.trace.opening import open_node
 from gvm.trace.replay import Replay
 from gvm.trace.tree import CHUNK, SIZE, Slice, Tree
 
@@ -105,16 +105,18 @@ class Player:
             roots = Tree(self._roots(game.low))
             return [tensor, roots.prove([tensor * SIZE // CHUNK]).encoded()]
         if node is None:
-            where = referee.datum(self.header, entry, game.low, game.element)
+            where = datum(self.header, entry, game.low, game.element)
             arrays = [*self.replay.inputs, *self.replay.labels]
             data = canonical(arrays[where.tensor], entry.type.dtype)
             chunk = where.index * BYTES[entry.type.dtype] // CHUNK
             return Tree(data).prove([chunk]).encoded()
-        output, values = node.outputs.index(game.value), self._values(game)
-        opening = open_node(
-            node, game.at, output, game.element, game.terms, self._step(game.low), values
+        known = Known(
+            self.replay.listing.hashes,
+            {game.value: game.descriptor},
+            self._step(game.low),
+            self._values(game),
         )
-        return opening.encoded()
+        return make_claim(known, game.at, game.value, game.element, game.terms).encode()
 
 
 def _whole(node: Node, values: dict[int, bytes]) -> Read:

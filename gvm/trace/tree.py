@@ -155,6 +155,13 @@ class Slice:
             raise KeyError(chunk)
         return found
 
+    def alone(self, root: bytes, size: int, at: int, length: int) -> bytes | None:
+        """``length`` bytes from ``at`` on of ``size`` bytes with the hash ``root``; None unless
+        their chunk, and no other, is here and proved."""
+        if set(self.chunks) != {at // CHUNK} or not self.proves(root, size):
+            return None
+        return self.read(at, length)
+
     def encoded(self) -> list[object]:
         """As canonical values."""
         return [[[i, self.chunks[i]] for i in sorted(self.chunks)], self.path]
@@ -167,9 +174,11 @@ class Slice:
                 chunks: dict[int, bytes] = {}
                 for row in rows:
                     match row:
-                        case [int() as index, bytes() as data] if index not in chunks:
+                        case [int() as index, bytes() as data] if type(
+                            index
+                        ) is int and index > max(chunks, default=-1):
                             chunks[index] = data
                         case _:
-                            raise ValueError("a slice has numbered chunks, each once")
+                            raise ValueError("a slice has numbered chunks, ascending")
                 return Slice(chunks, path)
         raise ValueError("a slice is chunks and a path")

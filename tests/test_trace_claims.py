@@ -1,0 +1,162 @@
+"""Claims: what a referee is shown, for every operator, and what it must not believe."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gvm import cbor
+from gvm.ops import OPERATORS
+from gvm.trace.claim import LEAF, Claim, Refused, make_claim, referee
+from gvm.trace.element import terms_of
+from gvm.trace.tree import Slice, Tree
+from tests.operator_suite import paint, reference
+from tests.test_trace_referee import Seen, nodes, some
+from tests.trace_claims import BEFORE, known_of, last_terms, node_of, step_of
+
+
+def claims_of(name: str) -> Iterator[tuple[Claim, int]]:
+    """Claims about elements of an operator's results, and what they are."""
+    operator = OPERATORS[name]
+    for case, attributes in nodes(operator):
+        inputs = paint(case, "painted" if case.data is None else "given")
+        outputs, _ = reference(operator, case, attributes, inputs)
+        node, step = node_of(operator, case, attributes, BEFORE), step_of(case)
+        known = known_of(node, inputs)
+        for o, output in enumerate(outputs):
+            for i in some(output.size)[-2::2]:
+                terms = last_terms(node, step, o, i)
+                value = int(output.reshape(-1)[i])
+                if terms is not None and terms[0] > 0:
+                    value = terms_of(node, step, o, i, *terms, Seen(inputs))
+                yield make_claim(known, step, node.outputs[o], i, terms), value
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_referee_finds_what_is(name: str) -> None:
+    tried = 0
+    for claim, value in claims_of(name):
+        data = claim.encode()
+        assert Claim.decode(data) == claim
+        assert referee(data) == cbor.encode({"found": value})
+        tried += 1
+    assert tried > 0
+
+
+def claim_of(name: str, **arrays: Any) -> Claim:
+    """A claim about the last element of the first case."""
+    operator = OPERATORS[name]
+    case, attributes = next(nodes(operator))
+    node, step = node_of(operator, case, attributes, BEFORE), step_of(case)
+    inputs = list(paint(case, "given"))
+    for place, array in arrays.items():
+        inputs[int(place[1:])] = array(inputs[int(place[1:])])
+    known = known_of(node, inputs)
+    terms = last_terms(node, step, 0, 0)
+    return make_claim(known, step, node.outputs[0], 0, terms)
+
+
+REFUSED = cbor.encode({"found": None})
+
+
+def test_refused_operands_are_no_value() -> None:
+    # A label outside of the classes: no execution goes on from it, so every claim is wrong.
+    assert referee(claim_of("argmax_correct").encode()) != REFUSED
+    assert referee(claim_of("argmax_correct", _1=lambda y: y + 10_000).encode()) == REFUSED
+    # An index is looked at before what it finds.
+    assert referee(claim_of("gather", _1=lambda i: i + 10_000).encode()) == REFUSED
+    # A truth value that is neither; a count beyond its bound.
+    assert referee(claim_of("select", _0=lambda c: c + 2).encode()) == REFUSED
+    assert referee(claim_of("sgd", _2=lambda n: n - 2 * n - 2**62 - 5).encode()) == REFUSED
+
+
+def spoilt(claim: Claim) -> Iterator[tuple[str, Claim]]:
+    """Claims that prove less than they say."""
+    node = 3
+    yield "not a chunk of the desc", replace(claim, listing=bytes(32))
+    yield "not those of the step", replace(claim, root=bytes(32))
+    yield "not a chunk of the desc", replace(claim, count=claim.count + 1)
+    yield "not a chunk of the desc", replace(claim, value=claim.value - 20)
+    yield "not the descriptor", replace(claim, descriptor=claim.descriptor + b"\0")
+    yield "not a chunk of the desc", replace(claim, described=Slice({}, claim.listing))
+    yield "no others", replace(claim, values=Slice({}, claim.root))
+    yield "operands are needed", replace(claim, operands=claim.operands[:-1])
+    yield "operands are needed", replace(claim, operands=(*claim.operands, claim.operands[0]))
+    yield "no such element", replace(claim, element=10**6)
+    yield "terms", replace(claim, first=node, last=10**6)
+    yield "terms", replace(claim, first=node, last=node - 1)
+    first, *rest = claim.operands
+    (index, chunk), *_ = first.chunks.items()
+    changed = Slice({**first.chunks, index: bytes([chunk[0] ^ 1]) + chunk[1:]}, first.path)
+    yield "not under its hash", replace(claim, operands=(changed, *rest))
+    moved = Slice({index + 1: chunk}, first.path)
+    yield "not under its hash", replace(claim, operands=(moved, *rest))
+    yield "not under its hash", replace(claim, operands=(Slice(first.chunks, b"\0" * 32), *rest))
+
+
+def test_what_is_not_proved_is_refused() -> None:
+    claim = claim_of("matmul")
+    for message, bad in spoilt(claim):
+        with pytest.raises(Refused, match=message):
+            referee(bad.encode())
+    bodies = cbor.decode(claim.encode())
+    assert isinstance(bodies, dict)
+    for name in bodies:
+        for wrong in (None, -1, [], b"", 2**56 if name == "step" else -2, True, {}):
+            with pytest.raises(Refused, match=r"."):
+                referee(cbor.encode(bodies | {name: wrong}))
+        with pytest.raises(Refused, match="fields"):
+            referee(cbor.encode({k: v for k, v in bodies.items() if k != name}))
+
+
+def test_nothing_is_shown_that_is_not_read() -> None:
+    # Rows of many chunks, of which an element reads one of each operand.
+    operator = OPERATORS["add"]
+    case, attributes = next((c, a) for c, a in nodes(operator) if -1 in c.inputs[0].shape)
+    case = replace(case, local=2000, batch=2000, data=None)
+    node, step = node_of(operator, case, attributes, BEFORE), step_of(case)
+    known = known_of(node, paint(case, "painted"))
+    claim = make_claim(known, step, node.outputs[0], 0)
+    assert cbor.decode(referee(claim.encode()))
+    more = Tree(known.operands[node.inputs[0]])
+    assert more.count > 1
+    both = replace(claim, operands=(more.prove([0, 1]), *claim.operands[1:]))
+    with pytest.raises(Refused, match="not read"):
+        referee(both.encode())
+    with pytest.raises(Refused, match="missing"):
+        referee(replace(claim, operands=(more.prove([1]), *claim.operands[1:])).encode())
+    tree = Tree(known.roots)
+    with pytest.raises(Refused, match="no others"):
+        referee(replace(claim, values=tree.prove(range(tree.count))).encode())
+
+
+def test_a_leaf_has_few_terms() -> None:
+    operator = OPERATORS["reduce_sum"]
+    for case, attributes in nodes(operator):
+        node, step = node_of(operator, case, attributes, BEFORE), step_of(case)
+        terms = last_terms(node, step, 0, 0)
+        if terms is None or terms[0] == 0:
+            continue
+        known = known_of(node, paint(case, "painted"))
+        with pytest.raises(Refused, match=f"at most {LEAF}"):
+            referee(make_claim(known, step, node.outputs[0], 0).encode())
+        return
+    raise AssertionError("there was no long sum")
+
+
+def test_decoding_is_total() -> None:
+    data = claim_of("relu").encode()
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        bad = bytearray(data)
+        bad[rng.integers(len(bad))] ^= 1 << int(rng.integers(8))
+        with contextlib.suppress(Refused):  # another seed or step is a claim too
+            referee(bytes(bad))
+    for size in range(0, len(data), 97):
+        with pytest.raises(Refused):
+            referee(data[:size])
