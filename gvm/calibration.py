@@ -14,6 +14,7 @@ from gvm.batch import cut_examples, examples_of
 from gvm.errors import ImportModelError
 from gvm.graph import Graph, Value, real_values
 from gvm.progress import progress_bar
+from gvm.types import RANGE
 
 Arrays = Sequence[NDArray[Any]]
 CALIBRATION_BATCH = 64
@@ -43,6 +44,7 @@ def calibrate(graph: Graph, inputs: Arrays, labels: Arrays, progress: bool | Non
         seen = _calibrate_in(np.float64, graph, inputs, labels, progress)
     for value, most in seen.items():
         _check_finite(graph, value, most)
+    _check_whole(graph, seen)
     return Ranges(seen | known, seen.rms)
 
 
@@ -56,7 +58,10 @@ def _calibrate_in(
     def cast(array: NDArray[Any]) -> NDArray[Any]:
         return array.astype(dtype) if array.dtype.kind == "f" else array
 
-    cut = tuple(replace(p, data=cast(p.data)) for p in graph.parameters)
+    def is_real(v: Value) -> bool:
+        return graph.types[v].dtype == "real"
+
+    cut = tuple(replace(p, data=cast(p.data)) if is_real(p.value) else p for p in graph.parameters)
     run = replace(graph, parameters=cut)
     read = {p.value for p in cut}
     wanted = [v for outputs in graph.outputs.values() for v in outputs]
@@ -69,11 +74,12 @@ def _calibrate_in(
         for start in range(0, count, size):
             part = slice(start, start + size)
             given = [
-                np.asarray(x, dtype=dtype if _is_narrow(x) else np.float64)
-                for x in cut_examples(inputs, types, part)
+                np.asarray(x, dtype=dtype if is_real(v) else np.float64)
+                for v, x in zip(graph.inputs, cut_examples(inputs, types, part), strict=True)
             ]
             with np.errstate(all="ignore"):  # what is not finite is refused
-                for value, array in real_values(run, given, [y[part] for y in labels], wanted):
+                targets = [y[part] for y in labels]
+                for value, array in real_values(run, given, targets, wanted, dtype):
                     if value not in read:
                         most = largest_magnitude(array)
                         largest[value] = max(largest.get(value, 0.0), most, key=_or_nan)
@@ -106,11 +112,6 @@ def _or_nan(number: float) -> float:
     return math.inf if math.isnan(number) else number
 
 
-def _is_narrow(array: NDArray[Any]) -> bool:
-    """Whether float32 holds what an input holds: rows of a large table it may not."""
-    return array.dtype.kind == "f" or array.size == 0 or bool(np.abs(array).max() <= 2**24)
-
-
 def _examples_at_a_time(graph: Graph) -> int:
     """As many as have their values in CALIBRATION_BYTES, one at least."""
     nodes = graph.reaching(v for outputs in graph.outputs.values() for v in outputs)
@@ -131,6 +132,25 @@ def _largest(graph: Graph, value: Value, array: NDArray[Any]) -> float:
     most = largest_magnitude(array)
     _check_finite(graph, value, most)
     return most
+
+
+def _check_whole(graph: Graph, seen: Mapping[Value, float]) -> None:
+    """Refuses whole numbers beyond what their type holds."""
+    producer = graph.producer()
+    for value, most in seen.items():
+        type_ = graph.types[value]
+        if type_.dtype not in ("i16", "i32") or type_.fraction_bits or value in graph.labels:
+            continue
+        if most > -RANGE[type_.dtype][0]:
+            node = producer.get(value)
+            if node is not None and node.op == "convert":
+                node = producer.get(node.inputs[0], node)  # the sum or product that is too large
+            what = "input" if node is None else f"{node.op}, node"
+            name = graph.names.get(value) or (node.name if node is not None else "")
+            raise ImportModelError(
+                f"calibration: {what} {name or value!r}: whole numbers must fit in {type_.bits} "
+                f"bits, received {most:.17g}"
+            )
 
 
 def _check_finite(graph: Graph, value: Value, most: float) -> None:

@@ -290,10 +290,11 @@ def real_values(
     inputs: Sequence[NDArray[Any]],
     labels: Sequence[NDArray[Any]] = (),
     outputs: Sequence[Value] | None = None,
+    dtype: type[np.floating[Any]] | None = None,
 ) -> Iterator[tuple[Value, NDArray[Any]]]:
     """The values of :func:`evaluate_real` one after the other, each forgotten once the last node
     that reads it is done. Operators compute in the type of the inputs and the parameters, float32
-    or float64."""
+    or float64; ``dtype``: the type of real results beside whole numbers, which may be wider."""
     values: dict[Value, NDArray[Any]] = {p.value: p.data for p in graph.parameters}
     values.update(zip(graph.inputs, inputs, strict=True))
     values.update(zip(graph.labels, (np.asarray(y) for y in labels), strict=False))
@@ -317,6 +318,8 @@ def real_values(
         arrays = made if isinstance(made, tuple) else (made,)
         for v, array in zip(node.outputs, arrays, strict=True):
             values[v] = np.asarray(array)
+            if dtype is not None and values[v].dtype.kind == "f" and graph.types[v].dtype == "real":
+                values[v] = values[v].astype(dtype, copy=False)
             yield v, values[v]
         for v in (*node.inputs, *node.outputs):
             if last.get(v, i) <= i:

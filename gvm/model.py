@@ -354,6 +354,10 @@ class Model(Exports):
         made = [quantize_array(*a) for a in zip(arrays, types, named, whole, strict=True)]
         if section == LABELS:
             check_range(arrays[0], types[0], what)
+        else:
+            for array, type_, name, index in zip(arrays, types, named, whole, strict=True):
+                if index:
+                    check_range(array, type_, name)
         count = examples_of(made, types)
         for i, (array, type_) in enumerate(zip(made, types, strict=True)):
             if type_.batch_axis is not None and len(array) != count:

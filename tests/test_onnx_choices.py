@@ -74,9 +74,12 @@ def test_whole_numbers_are_exact() -> None:
     model = network(nodes, given, outputs, {"c": np.int64([-7, 2**31 - 1]), "depth": np.int64(3)})
     a, b = np.int64([123456, -46341]), np.int64([17001, 1])
     rows = np.int64([[1, 2, 3], [2**31 - 1, 5, -(2**31)]])
-    rest, negative, most, row, hot = onnx_backend.run_model(
-        model, [a, b, np.int64([-1, 0]), rows, np.int64([-5, 6])]
-    )
+    others = [b, np.int64([-1, 0]), rows, np.int64([-5, 6])]
+    with pytest.raises(gvm.ImportModelError, match="must fit in 32 bits, received 2147529988"):
+        onnx_backend.run_model(model, [a, *others])
+    prepared = onnx_backend.prepare(model)
+    prepared.run([np.abs(a), *others])
+    rest, negative, most, row, hot = prepared.run([a, *others])
     low = -(2**31)
     assert rest.tolist() == [123456 * 17001 + 7, low]  # the second is clamped: it needs 33 bits
     assert negative.tolist() == [-rest[0], 2**31 - 1] and rest.dtype == np.int64

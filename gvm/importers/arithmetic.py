@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gvm.graph import Value
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.shapes import ALONE, Merged, Operand, Shapes, Tensor
+from gvm.types import RANGE
 
 SELU_ALPHA, SELU_FACTOR = 1.6732632423543772, 1.0507009873554805
 
@@ -107,6 +108,14 @@ def divide(t: Shapes, name: str, a: Operand, b: Operand) -> Tensor:
     )
 
 
+def _within_32_bits(bound: Constant) -> Constant:
+    """A bound of whole numbers of 32 bits, as good as one that lies beyond them."""
+    least, most = RANGE["i32"]
+    if not bound.data.size or (bound.data.min() >= least and bound.data.max() <= most):
+        return bound
+    return bound.derive(np.clip(bound.data, least, most))
+
+
 def maximum(t: Shapes, a: Operand, b: Operand) -> Tensor:
     """The greater of a and b."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
@@ -115,7 +124,7 @@ def maximum(t: Shapes, a: Operand, b: Operand) -> Tensor:
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
     if t.low.is_whole(x.value):
-        other = t.low.parameter(fitting(t, x, c))
+        other = t.low.parameter(_within_32_bits(fitting(t, x, c)))
         return Tensor(t.g.maximum(*t.low.alike([x.value, other])), x.merged)
     return Tensor(t.low.maximum(x.value, fitting(t, x, c)), x.merged)
 
@@ -128,7 +137,7 @@ def minimum(t: Shapes, a: Operand, b: Operand) -> Tensor:
     x, c = (a, b) if isinstance(a, Tensor) else (b, a)
     assert isinstance(x, Tensor)
     if t.low.is_whole(x.value):
-        other = t.low.parameter(fitting(t, x, c))
+        other = t.low.parameter(_within_32_bits(fitting(t, x, c)))
         return Tensor(t.g.minimum(*t.low.alike([x.value, other])), x.merged)
     return Tensor(t.low.minimum(x.value, fitting(t, x, c)), x.merged)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,16 +98,6 @@ class Lowering:
     def number(self, value: float, name: str = "number") -> Value:
         """A scalar that training leaves alone."""
         return self.parameter(Constant(np.asarray([value], dtype=np.float64), name))
-
-    @contextmanager
-    def whole_constants(self, on: bool) -> Iterator[None]:
-        """Constants of integer types are whole numbers meanwhile, beside a value that is."""
-        before = self.whole_numbers
-        self.whole_numbers = before or on
-        try:
-            yield
-        finally:
-            self.whole_numbers = before
 
     def whole(self, value: int, name: str = "number") -> Value:
         """A whole number of 32 bits."""

@@ -40,6 +40,7 @@ from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.masks import settle_masks
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.onnx_nodes import Translator, is_trained
+from gvm.importers.onnx_whole import element_type
 from gvm.importers.shapes import ALONE, Opaque, Tensor
 from gvm.importers.transposes import sink_transposes
 
@@ -47,12 +48,6 @@ if TYPE_CHECKING:
     from gvm.graph import Graph
 
 __all__ = ["load_onnx"]
-
-SAME_NUMBERS = (
-    *("Add", "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice"),
-    *("Squeeze", "Transpose", "Unsqueeze", "Where"),
-)
-"""Operators behind which numbers of rows may still be numbers of rows."""
 
 
 def load_onnx(source: Any, training: bool = False) -> Graph:
@@ -144,7 +139,6 @@ def _translate(model: Any, description: str, training: bool) -> Graph:
     translator = translator_of(model, description)
     translator.training = training
     graph = model.graph
-    translator.low.whole_numbers = _reads_rows(graph)
     for value in graph.input:
         if value.name not in translator.done:
             _add_input(translator, description, value)
@@ -177,32 +171,21 @@ def _add_input(translator: Translator, description: str, value: Any) -> None:
             f"received {shown}"
         )
     translator.stored_batch = translator.stored_batch or first
-    whole = translator.low.whole_numbers and kind.elem_type in _whole_types()
-    dtype = "i32" if whole else "real"
-    translator.done[value.name] = Tensor(translator.g.input(value.name, (-1, *known), dtype))
+    dtype = _element_type(description, value.name, kind.elem_type)
+    value_of = translator.g.input(value.name, (-1, *known), element_type(dtype, value.name))
+    translator.done[value.name] = Tensor(value_of, kind=dtype.name if dtype.kind in "iu" else "")
 
 
-def _whole_types() -> tuple[int, ...]:
-    from onnx import TensorProto
+def _element_type(description: str, name: str, number: int) -> np.dtype[Any]:
+    from onnx import helper
 
-    return TensorProto.INT64, TensorProto.INT32
-
-
-def _reads_rows(graph: Any) -> bool:
-    """Whether an input of whole numbers is read as rows of a table: then all such inputs, and all
-    integer constants, are whole numbers."""
-    kinds = _whole_types()
-    rows = {
-        i.name
-        for i in graph.input
-        if i.type.HasField("tensor_type") and i.type.tensor_type.elem_type in kinds
-    } - {t.name for t in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Gather" and len(node.input) > 1 and node.input[1] in rows:
-            return True
-        if node.op_type in SAME_NUMBERS and any(name in rows for name in node.input):
-            rows.update(node.output)
-    return False
+    try:
+        made: np.dtype[Any] = np.dtype(helper.tensor_dtype_to_np_dtype(number))
+    except KeyError:
+        raise ImportModelError(
+            f"{description}: input {name!r}: elements must be numbers, received type {number}"
+        ) from None
+    return made
 
 
 def _finish(translator: Translator, description: str, names: Sequence[str]) -> Graph:

@@ -11,6 +11,7 @@ from gvm.graph import Value
 from gvm.importers.arithmetic import fitting
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_nodes import Node, Translator, handles
+from gvm.importers.onnx_whole import kind_of_whole, wrapped
 from gvm.importers.shapes import Merged, Operand, Tensor, integers_of
 
 _RELATIONS = {
@@ -216,7 +217,8 @@ def _cast_like(t: Translator, node: Node, x: Operand, like: Operand) -> Operand:
     kind = kind_of(t, like)
     if isinstance(x, Constant):
         return x.derive(x.data.astype({REAL: np.float64, TRUTH: bool, WHOLE: np.int64}[kind]))
-    return cast(t, node, x, {REAL: "FLOAT", TRUTH: "BOOL", WHOLE: "INT64"}[kind])
+    kind_like = kind_of_whole(like).upper() or "INT64"
+    return cast(t, node, x, {REAL: "FLOAT", TRUTH: "BOOL", WHOLE: kind_like}[kind])
 
 
 def cast(t: Translator, node: Node, x: Operand, to: str) -> Operand:
@@ -225,36 +227,28 @@ def cast(t: Translator, node: Node, x: Operand, to: str) -> Operand:
     kind = kind_of(t, x)
     if to in ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16"):
         return Tensor(as_real(t, x.value), x.merged)
-    if not t.low.whole_numbers:
-        raise Refusal(f"casts values to {to}; nearest supported form: floating point")
     if to == "BOOL":
         if kind == TRUTH:
             return x
         zero = _like(t, x.value, 0, "zero")
         return Tensor(negation(t, t.g.compare(x.value, zero, relation=0)), x.merged)
-    if to not in WIDTHS:
+    if to not in WHOLE_TYPES:
         raise Refusal(f"casts values to {to}; nearest supported form: whole numbers of 8 bits")
     if kind == TRUTH:
         made = t.g.select(x.value, t.low.whole(1, "one"), t.low.whole(0, "zero"))
-        return Tensor(made, x.merged)
+        return Tensor(made, x.merged, to.lower())
     if kind == REAL:
         from gvm.importers.onnx_rounding import toward_zero
 
-        return Tensor(toward_zero(t, x.value), x.merged)
-    return x
+        return Tensor(toward_zero(t, x.value), x.merged, to.lower())
+    given, held = np.iinfo(x.kind or "int64"), np.iinfo(to.lower())
+    value = x.value
+    if held.bits < 32 and (given.min < held.min or given.max > held.max):
+        value = wrapped(t.low, value, to.lower())
+    return Tensor(value, x.merged, to.lower())
 
 
-WIDTHS = {
-    "INT8": 8,
-    "UINT8": 8,
-    "INT16": 16,
-    "UINT16": 16,
-    "INT32": 32,
-    "UINT32": 32,
-    "INT64": 64,
-    "UINT64": 64,
-}
-"""Bits of the types of whole numbers."""
+WHOLE_TYPES = ("INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64")
 
 
 def as_real(t: Translator, value: Value) -> Value:

@@ -22,6 +22,7 @@ from gvm.importers.arithmetic import (
     subtract,
 )
 from gvm.importers.batch_norms import BatchNorm, Part, placed
+from gvm.importers.division import TOWARDS_ZERO, whole_quotient
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_nodes import HANDLERS, Handler, Node, Translator, constant_or, handles
 from gvm.importers.onnx_powers import product
@@ -332,10 +333,16 @@ def _reduce(t: Translator, node: Node, x: Operand, axes: Operand | None = None) 
     if g.types[value].dtype == "bool":
         return Tensor(_truths(t, node.type, value, over, keep), x.merged)
     match node.type:
+        case "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" if low.is_whole(value):
+            raise Refusal("of whole numbers; nearest supported form: behind a Cast to FLOAT")
         case "ReduceProd":
             value = product(t, value, over, keep)
         case "ReduceSum":
             value = low.sum(value, over, keep)
+        case "ReduceMean" if low.is_whole(value):
+            count = math.prod(g.shape(value)[a] for a in over)
+            total = low.sum(value, over, keep)
+            value = whole_quotient(t, total, low.whole(count, "count"), TOWARDS_ZERO, node.name)
         case "ReduceMean":
             value = low.mean(value, over, keep)
         case "ReduceMax":
@@ -353,7 +360,7 @@ def _reduce(t: Translator, node: Node, x: Operand, axes: Operand | None = None) 
             most = most if keep else low.reshape(most, t.g.shape(total))
             value = int(g.add(low.unary("log", total), most))
         case _:
-            value = low.sum(int(g.mul(value, value)), over, keep)
+            value = low.sum(low.exact(g.mul(value, value)), over, keep)
             if node.type == "ReduceL2":
                 value = low.unary("sqrt", value)
     return Tensor(value, x.merged)

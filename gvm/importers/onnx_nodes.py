@@ -19,6 +19,7 @@ from gvm.functions import BY_NAME
 from gvm.importers import Problem
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_integers import INTEGER_FORMS
+from gvm.importers.onnx_whole import stated
 from gvm.importers.shapes import (
     POISON,
     Opaque,
@@ -153,6 +154,7 @@ class Translator(Shapes):
 
     def __init__(self, version: int) -> None:
         super().__init__()
+        self.low.whole_numbers = True
         self.version = version
         self.training = False
         """Whether batch normalisations train."""
@@ -202,6 +204,8 @@ class Translator(Shapes):
             rule = f"its operands or attributes do not fit the operator: {error!r}"
             self.problems.append(Problem(node.name, node.type, rule))
         results = list(result) if isinstance(result, list) else [result]
+        if result is not POISON:
+            results = stated(self, node, operands, results)
         for i, name in enumerate(node.outputs):
             if i < len(results):
                 self.done[name] = results[i]

@@ -67,8 +67,7 @@ def _along(t: Translator, x: Tensor, parameter: Operand | None, axis: int) -> Co
 def _centred(t: Translator, x: Tensor, zero: Constant | None) -> Tensor:
     if zero is None or not zero.data.any():
         return x
-    with t.low.whole_constants(t.low.is_whole(x.value)):
-        return subtract(t, "", x, zero)
+    return subtract(t, "", x, zero)
 
 
 def _times(t: Translator, x: Value, factor: Any, name: str) -> Value:
@@ -89,8 +88,7 @@ def _saturated(t: Translator, x: Value, zero: Constant | None, kind: str) -> Ten
         raise Refusal(f"quantises to {kind}; nearest supported form: 8 or 16 bits")
     made = Tensor(x)
     if zero is not None and zero.data.any():
-        with t.low.whole_constants(True):
-            made = add(t, "", made, zero)
+        made = add(t, "", made, zero)
     low, high = (t.low.whole(v, "limit") for v in RANGES[kind])
     return Tensor(t.g.minimum(t.g.maximum(made.value, low), high))
 

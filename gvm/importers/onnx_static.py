@@ -23,6 +23,7 @@ from gvm.importers.masks import settle_masks
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.onnx import check_finite, translator_of, without_functions
 from gvm.importers.onnx_nodes import KNOWN
+from gvm.importers.onnx_whole import element_type
 from gvm.importers.shapes import Opaque, Tensor
 from gvm.importers.transposes import sink_transposes
 
@@ -53,7 +54,6 @@ def load_static(
     description = model.graph.name or "ModelProto"
     model = without_functions(model, description)
     t = translator_of(model, description)
-    t.low.whole_numbers = True
     known = set(known)
     names = []
     for value in model.graph.input:
@@ -66,7 +66,8 @@ def load_static(
         if name in known or array.size == 0:
             t.done[name] = Constant(array, name)
             continue
-        t.done[name] = Tensor(t.g.input(name, array.shape, element_type(array, name)))
+        held = t.g.input(name, array.shape, element_type(array.dtype, name))
+        t.done[name] = Tensor(held, kind=array.dtype.name if array.dtype.kind in "iu" else "")
         names.append(name)
     wanted = [o.name for o in model.graph.output]
     t.walk(model.graph, wanted)
@@ -94,18 +95,6 @@ def load_static(
         )
     )
     return StaticModel(graph, tuple(names), tuple(found))
-
-
-def element_type(array: NDArray[Any], name: str) -> str:
-    """How a tensor of a source's element type is held: real, bool, or whole numbers (i16, i32)."""
-    kind, size = array.dtype.kind, array.dtype.itemsize
-    if kind == "f" or array.dtype.name == "bfloat16":
-        return "real"
-    if kind == "b":
-        return "bool"
-    if kind in "iu":
-        return "i16" if size == 1 or (kind == "i" and size == 2) else "i32"
-    raise ImportModelError(f"input {name!r}: elements must be numbers, received {array.dtype}")
 
 
 def known_inputs(model: Any) -> frozenset[str]:

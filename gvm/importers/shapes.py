@@ -65,6 +65,8 @@ class Tensor:
 
     value: Value
     merged: Merged = ALONE
+    kind: str = ""
+    """The source's type of whole numbers, by NumPy's name, where it is known."""
 
 
 @dataclass(frozen=True)
