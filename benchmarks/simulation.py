@@ -1,13 +1,14 @@
 """Many seeds of the simulated network: every height decided, no invariant broken, every negative
-control found.
+control and every mutant found.
 
-    python -m benchmarks.simulation [--seeds 2000] [--heights 50] [--wide 300] [--journal FILE]
-        [--save]
+    python -m benchmarks.simulation [--seeds 2000] [--heights 50] [--wide 300] [--markets 500]
+        [--journal FILE] [--save]
 
-Runs ``seeds`` networks of 4 validators with 1 faulty and ``wide`` networks of 7 with 2, then looks
-for each control of ``chain.simulator.controls`` in at most 1 000 seeds. Status 1 where an invariant
-broke or a control was not found. A run with a journal goes on where it was interrupted, if the
-commit is the same.
+Runs ``seeds`` networks of 4 validators with 1 faulty and ``wide`` networks of 7 with 2, plays
+``markets`` jobs of LBFT against an oracle, then looks for each control of
+``chain.simulator.controls`` and each mutant of ``chain.simulator.mutants`` in at most 1 000 seeds.
+Status 1 where an invariant broke or one of them was not found. A run with a journal goes on where
+it was interrupted, if the commit is the same.
 """
 
 from __future__ import annotations
@@ -26,8 +27,14 @@ import typer
 from benchmarks.environment import commit, environment, write_json
 from chain.simulator.checks import Violation
 from chain.simulator.controls import CONTROLS, find
+from chain.simulator.market import Market
+from chain.simulator.mutants import MUTANTS
+from chain.simulator.mutants import find as find_mutant
 from chain.simulator.network import Network, Setting
 from gvm.progress import progress_bar
+
+Place = tuple[int, int, int, int]
+"""What names a seed's run: validators, faulty, heights, seed; zeros before the seed of a market."""
 
 
 class Journal:
@@ -35,23 +42,22 @@ class Journal:
 
     def __init__(self, path: Path | None) -> None:
         self.path, self.commit = path, commit()
-        self.rows: dict[tuple[int, int, int, int], dict[str, Any]] = {}
+        self.rows: dict[Place, dict[str, Any]] = {}
         if path is not None and path.exists():
             for line in path.read_text().splitlines():
                 row = json.loads(line)
                 if row["commit"] == self.commit:
                     self.rows[tuple(row["place"])] = row
 
-    def keep(self, setting: Setting, row: dict[str, Any]) -> None:
+    def keep(self, place: Place, row: dict[str, Any]) -> None:
         """Writes a seed down."""
-        place = place_of(setting, row["seed"])
         self.rows[place] = row
         if self.path is not None:
             with open(self.path, "a") as file:
                 file.write(json.dumps({**row, "place": place, "commit": self.commit}) + "\n")
 
 
-def place_of(setting: Setting, seed: int) -> tuple[int, int, int, int]:
+def place_of(setting: Setting, seed: int) -> Place:
     """What names a seed's run."""
     return setting.validators, setting.faulty, setting.heights, seed
 
@@ -82,7 +88,7 @@ def many(setting: Setting, seeds: int, processes: int, journal: Journal) -> dict
     left = [seed for seed in range(seeds) if place_of(setting, seed) not in journal.rows]
     with multiprocessing.Pool(processes) as pool, progress_bar(len(left), title) as advance:
         for row in pool.imap_unordered(partial(one, setting), left, chunksize=4):
-            journal.keep(setting, row)
+            journal.keep(place_of(setting, row["seed"]), row)
             advance("")
     rows = [journal.rows[place_of(setting, seed)] for seed in range(seeds)]
     zoo = Counter(name for row in rows for name in row["faults"])
@@ -102,10 +108,41 @@ def many(setting: Setting, seeds: int, processes: int, journal: Journal) -> dict
     }
 
 
+def play(seed: int) -> dict[str, Any]:
+    """What happened in one market."""
+    begin = time.process_time()
+    try:
+        outcomes = [outcome.name.lower() for outcome in Market(seed).run()]
+    except Violation as violation:
+        row: dict[str, Any] = {"outcomes": [], "violation": str(violation)}
+    else:
+        row = {"outcomes": outcomes, "violation": None}
+    return {"seed": seed, "seconds": time.process_time() - begin} | row
+
+
+def markets(seeds: int, processes: int, journal: Journal) -> dict[str, Any]:
+    """All markets, summed."""
+    left = [seed for seed in range(seeds) if (0, 0, 0, seed) not in journal.rows]
+    with multiprocessing.Pool(processes) as pool, progress_bar(len(left), "markets") as advance:
+        for row in pool.imap_unordered(play, left, chunksize=4):
+            journal.keep((0, 0, 0, row["seed"]), row)
+            advance("")
+    rows = [journal.rows[(0, 0, 0, seed)] for seed in range(seeds)]
+    outcomes = Counter(name for row in rows for name in row["outcomes"])
+    return {
+        "seeds": seeds,
+        "rounds": sum(outcomes.values()),
+        "outcomes": dict(sorted(outcomes.items())),
+        "violations": sorted((row["seed"], row["violation"]) for row in rows if row["violation"]),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+    }
+
+
 def main(
     seeds: Annotated[int, typer.Option(min=1)] = 2000,
     heights: Annotated[int, typer.Option(min=1)] = 50,
     wide: Annotated[int, typer.Option(min=1, help="Seeds of 7 validators.")] = 300,
+    market: Annotated[int, typer.Option("--markets", min=1, help="Seeds of markets.")] = 500,
     processes: Annotated[int, typer.Option(min=1)] = 2,
     journal: Annotated[Path | None, typer.Option(help="Keep the seeds that are done.")] = None,
     save: Annotated[bool, typer.Option("--save", help="Write results/simulation.json.")] = False,
@@ -114,23 +151,35 @@ def main(
     kept = Journal(journal)
     narrow = many(Setting(heights=heights), seeds, processes, kept)
     broad = many(Setting(validators=7, faulty=2, heights=heights), wide, processes, kept)
-    controls = []
-    for control in CONTROLS:
-        found = find(control, range(1000))
-        controls.append(
-            {"control": control.name}
-            | ({"seed": None} if found is None else {"seed": found[0], "broken": found[1]})
-        )
-    result = {"environment": environment(), "runs": [narrow, broad], "controls": controls}
+    played = markets(market, processes, kept)
+    controls = [
+        {"control": control.name} | as_row(find(control, range(1000))) for control in CONTROLS
+    ]
+    mutants = [
+        {"mutant": mutant.name} | as_row(find_mutant(mutant, range(1000))) for mutant in MUTANTS
+    ]
+    result = {
+        "environment": environment(),
+        "runs": [narrow, broad],
+        "markets": played,
+        "controls": controls,
+        "mutants": mutants,
+    }
     for run in (narrow, broad):
         print({name: value for name, value in run.items() if name != "faults"})
-    for row in controls:
+    print(played)
+    for row in (*controls, *mutants):
         print(row)
     if save:
         write_json("simulation", result)
-    broken = narrow["violations"] or broad["violations"]
-    if broken or any(row["seed"] is None for row in controls):
+    broken = [found for run in (narrow, broad, played) for found in run["violations"]]
+    if broken or any(row["seed"] is None for row in (*controls, *mutants)):
         sys.exit(1)
+
+
+def as_row(found: tuple[int, str] | None) -> dict[str, Any]:
+    """The seed that found a control, and the invariant that broke."""
+    return {"seed": None} if found is None else {"seed": found[0], "broken": found[1]}
 
 
 if __name__ == "__main__":

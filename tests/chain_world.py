@@ -18,6 +18,7 @@ from chain.parameters import Parameters, Timing
 from chain.records import Entry, Job, Phase, Result, Round, Terms
 from chain.refusal import Code
 from chain.schedule import proposer
+from chain.simulator.books import check_books
 from chain.state import State, root
 
 CHAIN = "test"
@@ -304,21 +305,4 @@ def secret_of(key: Key, number: int) -> bytes:
 
 def check_invariants(state: State) -> None:
     """Tokens are conserved, and each purse of the chain holds exactly what records claim."""
-    assert ledger.total(state) == state.supply
-    assert all(account.balance >= 0 for account in state.accounts.values())
-    held = {name: ledger.balance(state, name) for name in ledger.MODULES}
-    assert held[ledger.BONDED] == sum(v.tokens for v in state.validators.values())
-    assert held[ledger.UNBONDING] == sum(p.tokens for p in state.pools.values())
-    rewards = sum(t.reward for t in state.tasks.values())
-    assert held[ledger.ESCROW] == rewards + sum(j.deposit + j.minted for j in state.jobs.values())
-    bonds = sum(n.bond for n in state.nodes.values())
-    for name, found in state.rounds.items():
-        job = state.jobs.get(name)
-        assert job is not None
-        bonds += job.terms.trainer_bond * len(found.candidates)
-        bonds += sum(c.bond for c in found.challenges)
-    assert held[ledger.BONDS] == bonds
-    assert held[ledger.FEES] == 0
-    for name, validator in state.validators.items():
-        shares = [d.shares for d in state.delegations.values() if d.validator == name]
-        assert validator.shares == sum(shares)
+    check_books(state)
