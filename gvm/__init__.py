@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gvm import metrics, schedules, templates
+    from gvm.adaptive import DelayedScaling
     from gvm.api import from_onnx, from_tensorflow, load
     from gvm.errors import GvmError, HostError, ImportModelError, ProgramError
     from gvm.execution import backends
@@ -23,6 +24,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "DelayedScaling",
     "Formats",
     "GvmError",
     "HostError",
@@ -49,6 +51,7 @@ _HOME = {
     "Adam": "optimizers",
     "AdamW": "optimizers",
     "RMSprop": "optimizers",
+    "DelayedScaling": "adaptive",
     "Formats": "formats",
     "GvmError": "errors",
     "HostError": "errors",

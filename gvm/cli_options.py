@@ -39,6 +39,12 @@ class Rounding(StrEnum):
     nearest = "nearest"
 
 
+class Scaling(StrEnum):
+    """How the formats of gradients change."""
+
+    delayed = "delayed"
+
+
 class OptimizerName(StrEnum):
     """Optimizers."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gvm import cbor
+from gvm.adaptive import DIVISOR_BITS, Adaptive
 from gvm.ops import BY_OPCODE
+from gvm.types import i32
 
 TOTALS = 5
 FUNCTIONS = ("predict", "loss", "grad", "apply")
@@ -17,10 +19,12 @@ def read_info(data: bytes, native: Any) -> dict[str, Any]:
     """The map of an info part, for the core's program ``native``. What is not exactly one is a
     ValueError that names the item."""
     body = cbor.decode(data)
-    _check(isinstance(body, dict) and body.keys() == KEYS, "its keys")
+    _check(isinstance(body, dict) and body.keys() - {"scaling"} == KEYS, "its keys")
     _check_parameters(body["parameters"], native)
     _check_number(body["count_total"], max(2, len(native.tensors(TOTALS))), "count_total")
     _check_labels(body["labels"], native)
+    if "scaling" in body:
+        _check_scaling(Adaptive.decoded(body["scaling"]), native)
     about = body["about"]
     _check(isinstance(about, dict), "about")
     _check(all(isinstance(v, str | int) for v in about.values()), "about")
@@ -69,6 +73,19 @@ def _check_rule(rule: Any, totals: int, what: str) -> None:
         _check_number(number, totals, what)
     _check(len(attributes) == len(BY_OPCODE[opcode].attributes), what)
     _check(all(type(a) is int for a in attributes), what)
+
+
+def _check_scaling(scaling: Adaptive, native: Any) -> None:
+    types, totals = [t for t, _, _ in native.tensors(2)], native.tensors(TOTALS)
+    groups = len(scaling.counts)
+    _check_number(scaling.first, len(types), "scaling")
+    divisors = types[scaling.first]
+    _check(divisors == i32(DIVISOR_BITS, scaling.sites + groups), "scaling")
+    for number in scaling.counts:
+        _check_number(number, len(totals), "scaling")
+    for parameter, group in scaling.gradients:
+        _check_number(parameter, scaling.first, "scaling")
+        _check_number(group, groups, "scaling")
 
 
 def _check_labels(labels: Any, native: Any) -> None:

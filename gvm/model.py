@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gvm import _core, cbor
+from gvm.adaptive import Adaptive, DelayedScaling
 from gvm.autodiff import with_loss
 from gvm.batch import cut_examples, examples_of
 from gvm.calibration import calibrate
@@ -263,6 +264,7 @@ class Model(Exports):
         patience: int | None = None,
         profile: str | None = None,
         rounding: str | None = None,
+        scaling: DelayedScaling | str | None = None,
         resume: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
@@ -278,12 +280,13 @@ class Model(Exports):
         ``seed``: of the order of examples and of rounding, 0 where none is given. ``optimizer``:
         ``SGD()`` where none is given; its learning rate may be one of ``gvm.schedules``.
         ``profile``: "w32" (default) keeps weights with 16 more bits than operators see; "w16"
-        stores them as the seeds do. ``rounding``: "stochastic" (default) or "nearest". A model
-        that was trained keeps both.
+        stores them as the seeds do. ``rounding``: "stochastic" (default) or "nearest".
+        ``scaling``: "delayed" or a ``gvm.DelayedScaling`` lets the formats of gradients follow
+        their magnitude. A model that was trained keeps all three.
         ``validation``: inputs and labels whose loss is taken after every epoch. ``patience``: stop
         after so many epochs without a lower one, and keep the parameters of the lowest.
         ``resume``: go on where this model's training stands, up to ``epochs`` in all, with its
-        seed, optimizer, profile and rounding; else a run begins with these parameters.
+        seed, optimizer, profile, rounding and scaling; else a run begins with these parameters.
         ``checkpoint``: a .dmodel that is replaced after every epoch, and after every
         ``checkpoint_every`` steps, from which ``resume`` goes on to the same bits; with
         ``validation`` the best epoch lies beside it (``run.best.dmodel``).
@@ -308,6 +311,7 @@ class Model(Exports):
             patience=patience,
             profile=profile,
             rounding=rounding,
+            scaling=scaling,
             resume=resume,
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
@@ -425,7 +429,7 @@ class Model(Exports):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a .dmodel: whole or not at all."""
-        info = {
+        info: dict[str, Any] = {
             "parameters": [
                 [p.name, p.trainable, p.narrow_bits, p.gradient, p.moment_bits, *_rule_of(p)]
                 for p in self.program.info
@@ -439,6 +443,8 @@ class Model(Exports):
             },
             "about": {k: v for k, v in self.info.items() if isinstance(v, str | int)},
         }
+        if self.program.scaling is not None:
+            info["scaling"] = self.program.scaling.encoded()
         write_bytes(
             path, _core.write_file(self.bytes, self.parameters, self.state, cbor.encode(info))
         )
@@ -459,6 +465,8 @@ class Model(Exports):
             body = read_info(info, native)
             rows = [_parameter_info(row) for row in body["parameters"]]
             parsed = decode(program, rows, body["count_total"], body["labels"])
+            if "scaling" in body:
+                parsed = replace(parsed, scaling=Adaptive.decoded(body["scaling"]))
             training = None if body["training"] is None else TrainingState.decoded(body["training"])
             return Model(parsed, parameters, state, training, body["about"])
         except ProgramError as error:

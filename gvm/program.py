@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from gvm import _core, cbor
+from gvm.adaptive import Adaptive
 from gvm.batch_training import running_attributes
 from gvm.errors import GvmError
 from gvm.graph import TOTAL, Graph, Node, Value
@@ -143,6 +144,7 @@ class Program:
     state: tuple[Type, ...] = ()
     info: tuple[ParameterInfo, ...] = ()
     count_total: int = 1
+    scaling: Adaptive | None = None
 
     @property
     def profile(self) -> Profile:

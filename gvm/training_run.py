@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gvm import _core
+from gvm.adaptive import DelayedScaling, as_scaling
 from gvm.checkpoints import Checkpoints, best_of
 from gvm.errors import GvmError
 from gvm.execution import backend_level, thread_count
 from gvm.optimizers import SGD, Optimizer
 from gvm.program import CANNOT_TRAIN, Program, with_profile
+from gvm.scaling import begin_scaling
 from gvm.tensors import Array, convert_parameters
 from gvm.train import History, Plan, TrainingState, train
 from gvm.updates import with_optimizer
@@ -48,6 +50,7 @@ def run_training(
     cluster: str | None = None,
     trace: str | os.PathLike[str] | None = None,
     trace_every: int | None = None,
+    scaling: DelayedScaling | str | None = None,
 ) -> History:
     """``Model.train`` with every option given."""
     sizes = {"epochs": epochs, "batch_size": batch_size, "workers": workers}
@@ -79,10 +82,11 @@ def run_training(
     inputs, targets = model.examples(x, labels, "train")
     checked = None if validation is None else model.examples(*validation, "validation")
     total_steps = epochs * -(-len(inputs[0]) // batch_size)
+    scales = as_scaling(scaling)
     program, parameters, state, start = (
-        _resumed(model, model.training, optimizer, profile, rounding, seed, total_steps)
+        _resumed(model, model.training, optimizer, profile, rounding, seed, scales, total_steps)
         if resume and model.training is not None
-        else _begun(model, optimizer, profile, rounding, seed or 0, total_steps)
+        else _begun(model, optimizer, profile, rounding, seed or 0, total_steps, scales)
     )
     level = backend_level(backend)
     used = thread_count(threads)
@@ -127,14 +131,16 @@ def _begun(
     rounding: str | None,
     seed: int,
     total_steps: int,
+    scaling: DelayedScaling | None = None,
 ) -> Start:
     """A run that begins with the model's parameters."""
     narrowed = with_profile(model.program, profile or model.program.profile)
     rounded = narrowed.rounded(rounding or model.program.rounding)
-    program = with_optimizer(rounded, optimizer or SGD(), total_steps=total_steps)
     parameters = convert_parameters(
-        model.parameters, _core.Program(model.bytes).tensors(PARAMETERS), program.parameters
+        model.parameters, _core.Program(model.bytes).tensors(PARAMETERS), rounded.parameters
     )
+    scaled, parameters = begin_scaling(rounded, parameters, scaling)
+    program = with_optimizer(scaled, optimizer or SGD(), total_steps=total_steps)
     native = _core.Program(program.encode())
     return program, parameters, bytes(native.info()["state_bytes"]), TrainingState(seed, 0, 0)
 
@@ -146,6 +152,7 @@ def _resumed(
     profile: str | None,
     rounding: str | None,
     seed: int | None,
+    scaling: DelayedScaling | None,
     total_steps: int,
 ) -> Start:
     """The run that the model stands in; what is asked for must be its own."""
@@ -156,6 +163,11 @@ def _resumed(
     ):
         if asked is not None and asked != own:
             raise GvmError(f"resume: {what} must be that of the run, {own}, received {asked}")
+    own_scaling = None if model.program.scaling is None else model.program.scaling.options
+    if scaling is not None and scaling != own_scaling:
+        raise GvmError(
+            f"resume: scaling must be that of the run, {own_scaling}, received {scaling}"
+        )
     if optimizer is None:
         return model.program, model.parameters, model.state, training
     asked_for = with_optimizer(model.program, optimizer, total_steps=total_steps)

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from gvm import _core
 from gvm.errors import GvmError
 from gvm.operator import AttributeValue
-from gvm.ops import BY_OPCODE, OPERATORS
+from gvm.ops import BY_OPCODE
 from gvm.ops.clip import MAX_GRADIENTS, NORM, SCALE, VALUE
 from gvm.optimizers import MOMENT_BITS, Optimizer, Update, fixed_rate
-from gvm.program import CANNOT_TRAIN, Function, ParameterInfo, Program, Rule, Segment, Step
+from gvm.program import CANNOT_TRAIN, Function, ParameterInfo, Program, Rule, Segment
+from gvm.scaling import history_type, next_scales, one_scale
+from gvm.steps import Steps
 from gvm.types import Type
 
 TOTALS = 5
-
-
-@dataclass
-class _Steps:
-    """Nodes of one function, numbered as they are added."""
-
-    given: int
-    steps: list[Step] = field(default_factory=list)
-    produced: int = 0
-
-    def add(
-        self, name: str, inputs: tuple[int, ...], attributes: dict[str, AttributeValue], label: str
-    ) -> list[int]:
-        """A node; returns the values that it produces."""
-        operator = OPERATORS[name]
-        ordered = tuple(operator.complete(attributes).values())
-        self.steps.append(Step(operator.opcode, inputs, ordered, label))
-        first = self.given + self.produced
-        self.produced += operator.outputs
-        return list(range(first, first + operator.outputs))
 
 
 def with_optimizer(
@@ -53,12 +35,19 @@ def with_optimizer(
         for i, bits in zip(trained, moments, strict=True)
     ]
     totals = _totals(program)
-    parameters, states = len(program.parameters), sum(len(s) for s in of)
+    history = history_type(program)
+    parameters, states = len(program.parameters), sum(len(s) for s in of) + len(history)
     first_total = parameters + states
     count = first_total + program.count_total
-    made = _Steps(first_total + len(totals))
+    made = Steps(first_total + len(totals))
     gradients = {i: _gradient(made, program.info[i], first_total) for i in trained}
     formats = {i: _format(program.info[i], totals) for i in trained}
+    scaling = program.scaling
+    if scaling is not None:
+        for i, group in scaling.gradients:
+            bits = program.info[i].moment_bits
+            made_of = one_scale(made, scaling, group, gradients[i], formats[i], bits)
+            gradients[i], formats[i] = made_of
     known = [bits for bits in moments if bits is not None]
     clipped = _clip(made, optimizer, gradients, count, min(known, default=MOMENT_BITS), program)
     outputs = list(range(parameters + states))
@@ -84,8 +73,10 @@ def with_optimizer(
             rule = info.running
             inputs = (i, *(first_total + t for t in rule.totals))
             (outputs[i],) = made.add(*_rule(rule, inputs, 4 if stochastic else 0), info.name)
+    if scaling is not None:
+        outputs[scaling.first], outputs[at] = next_scales(made, scaling, first_total, at)
     apply = Function(made.given, (Segment(tuple(made.steps)),), tuple(outputs))
-    return replace(program, apply=apply, state=tuple(t for s in of for t in s))
+    return replace(program, apply=apply, state=(*(t for s in of for t in s), *history))
 
 
 def _rule(
@@ -98,7 +89,7 @@ def _rule(
     return operator.name, inputs, attributes
 
 
-def _gradient(made: _Steps, info: ParameterInfo, first_total: int) -> int:
+def _gradient(made: Steps, info: ParameterInfo, first_total: int) -> int:
     """The value that is the gradient of a parameter: a total, or what its rule makes."""
     if info.rule is None:
         return first_total + (info.gradient or 0)
@@ -121,7 +112,7 @@ def _totals(program: Program) -> list[Type]:
 
 
 def _clip(
-    made: _Steps,
+    made: Steps,
     optimizer: Optimizer,
     gradients: dict[int, int],
     count: int,
