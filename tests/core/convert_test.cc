@@ -141,8 +141,9 @@ void test_exhaustive(const CpuKernels& cpu) {
 }
 
 void test_random_blocks(const CpuKernels& cpu) {
-  for (const uint64_t first : {uint64_t{0}, uint64_t{3}, (uint64_t{1} << 32) - 5}) {
-    for (const int64_t count : {1, 3, 8, 13, 32}) {
+  constexpr uint64_t carry = uint64_t{1} << 32;  // of the block number
+  for (const uint64_t first : {uint64_t{0}, uint64_t{3}, carry - 5, carry - 37, carry - 64}) {
+    for (const int64_t count : {1, 3, 8, 13, 25, 32, 33, 64, 77, 200}) {
       std::vector<uint32_t> got(static_cast<size_t>(4 * count) + 1, 77), want = got;
       for (int64_t i = 0; i < 4 * count; ++i) {
         want[static_cast<size_t>(i)] = gvm::random_word32(42, 9, 1u << 20, gvm::Purpose::dropout,

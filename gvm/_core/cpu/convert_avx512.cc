@@ -9,11 +9,13 @@
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt"))), \
                              apply_to = function)
+#define GVM_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,popcnt")
 // GCC 12's own headers read variables that they leave uninitialised on purpose.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#define GVM_UNROLL _Pragma("GCC unroll 32")
 #endif
 
 namespace gvm {
@@ -25,34 +27,63 @@ constexpr int kBatch = 8;  // blocks in a vector, one in each 64-bit lane
 // Eight blocks at a time: word j of lane i in the low half of c[j]. The high halves hold what is
 // left of the products; a product reads only low halves.
 struct Philox {
-  __m512i first, c2, c3, site;
-  uint32_t key0, key1;
+  static constexpr uint64_t kM0 = 0xD2511F53, kM1 = 0xCD9E8D57;
+  uint64_t keys[20];  // of each round, for words 0 and 2
+  uint64_t c1, c2, c3;
 
-  Philox(uint64_t seed, uint32_t site_number, uint64_t step, Purpose purpose)
-      // Lanes 2i and 2i + 1 hold blocks i and i + 4, so that interleaving pairs puts blocks in
-      // order.
-      : first(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7)),
-        c2(_mm512_set1_epi64(static_cast<int64_t>(step & 0xffffffffu))),
-        c3(_mm512_set1_epi64(static_cast<int64_t>((static_cast<uint32_t>(purpose) << 24) |
-                                                  ((step >> 32) & 0xffffffu)))),
-        site(_mm512_set1_epi64(static_cast<int64_t>(site_number << 8))),
-        key0(static_cast<uint32_t>(seed)),
-        key1(static_cast<uint32_t>(seed >> 32)) {}
-
-  template <int N>
-  void blocks(uint64_t block, uint32_t* words) const {
-    __m512i x0[N], x1[N], x2[N], x3[N];
-    const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
-    for (int n = 0; n < N; ++n) {
-      const uint64_t at = block + static_cast<uint64_t>(kBatch * n);
-      x0[n] = _mm512_add_epi64(_mm512_set1_epi64(static_cast<int64_t>(at)), first);
-      x1[n] = _mm512_or_si512(site, _mm512_srli_epi64(x0[n], 32));
-      x2[n] = c2;
-      x3[n] = c3;
-    }
-    uint32_t k0 = key0, k1 = key1;
+  Philox(uint64_t seed, uint32_t site, uint64_t step, Purpose purpose)
+      : c1(site << 8),
+        c2(step & 0xffffffffu),
+        c3((static_cast<uint32_t>(purpose) << 24) | ((step >> 32) & 0xffffffu)) {
+    uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {
-      const __m512i key_0 = _mm512_set1_epi64(k0), key_1 = _mm512_set1_epi64(k1);
+      keys[2 * round] = k0;
+      keys[2 * round + 1] = k1;
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
+    }
+  }
+
+  static __m512i repeat(uint64_t v) { return _mm512_set1_epi64(static_cast<int64_t>(v)); }
+
+  // What rounds 0 and 1 make of the counter's words above the first, for blocks with the same high
+  // bits: their words 0 and 1 after round 0 are those of all.
+  struct Start {
+    __m512i word2, word0, word2_next, word3_next;
+
+    Start(const Philox& of, uint64_t block) {
+      const uint64_t product = kM1 * of.c2;
+      const uint64_t word = (product >> 32) ^ (of.c1 | (block >> 32)) ^ of.keys[0];
+      const uint64_t next = kM0 * (word & 0xffffffffu);
+      word2 = repeat(of.c3 ^ of.keys[1]);
+      word0 = repeat(product ^ of.keys[2]);
+      word2_next = repeat((next >> 32) ^ of.keys[3]);
+      word3_next = repeat(next);
+    }
+  };
+
+  // Blocks [block, block + 8 N), whose high 32 bits are those of `start`.
+  template <int N>
+  void blocks(const Start& start, uint64_t block, uint32_t* words) const {
+    // Lanes 2i and 2i + 1 hold blocks i and i + 4, so that interleaving pairs puts blocks in order.
+    const __m512i first = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m512i m0 = repeat(kM0), m1 = repeat(kM1);
+    __m512i x0[N], x1[N], x2[N], x3[N];
+    GVM_UNROLL
+    for (int n = 0; n < N; ++n) {
+      const __m512i c0 = _mm512_add_epi64(repeat(block + static_cast<uint64_t>(kBatch * n)), first);
+      const __m512i p0 = _mm512_mul_epu32(m0, c0);
+      const __m512i p1 =
+          _mm512_mul_epu32(m1, _mm512_xor_si512(_mm512_srli_epi64(p0, 32), start.word2));
+      x0[n] = _mm512_xor_si512(_mm512_srli_epi64(p1, 32), start.word0);
+      x1[n] = p1;
+      x2[n] = _mm512_xor_si512(p0, start.word2_next);
+      x3[n] = start.word3_next;
+    }
+    GVM_UNROLL
+    for (int round = 2; round < 10; ++round) {
+      const __m512i key_0 = repeat(keys[2 * round]), key_1 = repeat(keys[2 * round + 1]);
+      GVM_UNROLL
       for (int n = 0; n < N; ++n) {
         const __m512i p0 = _mm512_mul_epu32(m0, x0[n]), p1 = _mm512_mul_epu32(m1, x2[n]);
         x0[n] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), x1[n], key_0, 0x96);
@@ -60,9 +91,8 @@ struct Philox {
         x1[n] = p1;
         x3[n] = p0;
       }
-      k0 += 0x9E3779B9u;
-      k1 += 0xBB67AE85u;
     }
+    GVM_UNROLL
     for (int n = 0; n < N; ++n) {
       const __mmask16 odd = 0xaaaa;
       const __m512i w01 = _mm512_mask_blend_epi32(odd, x0[n], _mm512_slli_epi64(x1[n], 32));
@@ -75,23 +105,38 @@ struct Philox {
 
   // Whole vectors: `words` has room for `count` rounded up to 8.
   void fill(uint64_t block, int64_t count, uint32_t* words) const {
-    int64_t i = 0;
-    for (; i + kBatch < count; i += 2 * kBatch) {
-      blocks<2>(block + static_cast<uint64_t>(i), words + 4 * i);
+    while (count > 0) {
+      // As far as the high bits stay. A vector across their change is right up to there.
+      const uint64_t left = (uint64_t{1} << 32) - (block & 0xffffffffu);
+      const int64_t some = static_cast<uint64_t>(count) < left ? count : static_cast<int64_t>(left);
+      const Start start(*this, block);
+      int64_t i = 0;
+      // So many vectors together hide the latency of a round.
+      for (; i + 3 * kBatch < some; i += 4 * kBatch) {
+        blocks<4>(start, block + static_cast<uint64_t>(i), words + 4 * i);
+      }
+      for (; i + kBatch < some; i += 2 * kBatch) {
+        blocks<2>(start, block + static_cast<uint64_t>(i), words + 4 * i);
+      }
+      if (i < some) blocks<1>(start, block + static_cast<uint64_t>(i), words + 4 * i);
+      block += static_cast<uint64_t>(some);
+      words += 4 * some;
+      count -= some;
     }
-    if (i < count) blocks<1>(block + static_cast<uint64_t>(i), words + 4 * i);
   }
 };
 
 void random_blocks(uint64_t seed, uint32_t site, uint64_t step, Purpose purpose, uint64_t first,
                    int64_t count, uint32_t* words) {
   const Philox philox(seed, site, step, purpose);
-  const int64_t whole = count / kBatch * kBatch;
+  const bool high_bits_stay = (first & 0xffffffffu) + static_cast<uint64_t>(count) <= 0xffffffffu;
+  const int64_t whole = high_bits_stay ? count / kBatch * kBatch : 0;
   philox.fill(first, whole, words);
-  if (whole < count) {
-    uint32_t rest[4 * kBatch];
-    philox.fill(first + static_cast<uint64_t>(whole), 1, rest);
-    __builtin_memcpy(words + 4 * whole, rest, static_cast<size_t>(count - whole) * 16);
+  for (int64_t i = whole; i < count; i += kBatch) {
+    uint32_t rest[2 * 4 * kBatch];
+    const int64_t some = count - i < kBatch ? count - i : kBatch;
+    philox.fill(first + static_cast<uint64_t>(i), some, rest);
+    __builtin_memcpy(words + 4 * i, rest, static_cast<size_t>(some) * 16);
   }
 }
 
