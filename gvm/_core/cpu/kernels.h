@@ -119,6 +119,16 @@ struct UpdateTerms {
   int up, gradient_room, velocity_room;
 };
 
+// The velocity floor or ceiling of numerator / divisor as two products: in units of 2^-32 it is
+// v * kept * 2 - g * (high * 2^31 + low) / 2^(31 + right), the second part less than 3 too small.
+struct VelocityTerms {
+  UpdateTerms exact;  // its rooms bound what follows too: g has 31 bits, and either part 61
+  Divisor divisor;
+  Rounding rounding;
+  int32_t kept, high, low;
+  int right;
+};
+
 struct UpdateKernels {
   // exact[i] = the numerator of element i; false where g or v leaves its room: exact is then
   // undefined. v has `bytes` = 2 or 4 per element; 0: there is none.
@@ -131,6 +141,14 @@ struct UpdateKernels {
   // Clamps sums[i] to the integers of `bytes` = 2 or 4, in place and in out; returns how many
   // changed.
   int64_t (*clamp)(int64_t* sums, int64_t n, void* out, int bytes);
+
+  // sums[i] = w[i] * 2^shift + v[i], shift <= 15.
+  void (*narrow_sums)(const int16_t* w, int shift, const int16_t* v, int64_t n, int32_t* sums);
+
+  // out[i] = the quotient of numerator i, clamped, of `bytes` = 2 or 4 as v; returns how many were
+  // clamped, or -1 where g or v leaves its room: out is then undefined. Null: not in this set.
+  int64_t (*velocities)(const VelocityTerms& terms, const int64_t* g, const void* v, int bytes,
+                        int64_t n, const uint32_t* r, void* out);
 };
 
 // Exact functions of two rows of n numbers; a step is 0 where one number stands for all, else 1.

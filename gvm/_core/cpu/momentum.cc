@@ -1,34 +1,34 @@
-#include "cpu/optimizer.h"
+#include "cpu/momentum.h"
 
 namespace gvm {
 
 namespace {
 
+// Asks for the block of memory that is next.
+template <typename T>
+void fetch(const T* p) {
+  constexpr int64_t kBytes = kUpdateBlock * static_cast<int64_t>(sizeof(T));
+  const char* const from = reinterpret_cast<const char*>(p);
+  for (int64_t i = 0; i < kBytes; i += 64) __builtin_prefetch(from + i);
+}
+
 template <typename W, typename V>
 void step(const Call& call, int64_t count) {
   const int64_t t = call.attr(1) + call.in[2].type.fraction_bits - call.in[1].type.fraction_bits;
-  const int64_t s = std::max<int64_t>({call.attr(3), t, 0});
-  const int64_t rate = call.attr(0);
-  const UpdateDivisor divisor(count, static_cast<int>(s));
-  const Int128 keep = shl(mul(call.attr(2), count), static_cast<int>(s - call.attr(3)));
-  const int up = static_cast<int>(s - t);
-  const int shift = call.in[1].type.fraction_bits - call.in[0].type.fraction_bits;
   const Rounding state_rounding = static_cast<Rounding>(call.attr(5));
+  const Momentum momentum(count, call.attr(0), call.attr(2), static_cast<int>(call.attr(3)), t,
+                          state_rounding);
+  const UpdateTerms& terms = momentum.terms;
+  const UpdateDivisor& divisor = momentum.divisor;
+  const int shift = call.in[1].type.fraction_bits - call.in[0].type.fraction_bits;
   const W* w = call.in[0].as<W>();
   const V* v = call.in[1].as<V>();
   const int64_t* gradient = call.in[2].as<int64_t>();
   W* w_out = call.out[0].as<W>();
   V* v_out = call.out[1].as<V>();
   const int v_bits = 8 * static_cast<int>(sizeof(V));
-  // Both parts of a numerator stay within 2^61 where gradient and velocity have so few bits.
-  UpdateTerms terms;
-  terms.rate = rate;
-  terms.keep = static_cast<int64_t>(keep.lo);
-  terms.up = up;
-  terms.gradient_room = 61 - up - bit_length(static_cast<uint64_t>(rate));
-  terms.velocity_room = 61 - bit_length(to_unsigned(keep));
   ConvertSite where;
-  where.shift = call.in[1].type.fraction_bits - call.in[0].type.fraction_bits;
+  where.shift = shift;
   where.rounding = static_cast<Rounding>(call.attr(4));
   where.seed = call.seed;
   where.step = call.step;
@@ -40,25 +40,39 @@ void step(const Call& call, int64_t count) {
     const uint32_t* r = draws.draw(call, state_rounding, call.site + 1, begin, n);
     const int64_t* g = gradient + begin;
     int64_t exact[kUpdateBlock];
-    if (divisor.lanes &&
-        update.numerators(terms, g, v + begin, static_cast<int>(sizeof(V)), n, exact)) {
+    fetch(w + begin + n);
+    fetch(v + begin + n);
+    fetch(w_out + begin + n);
+    fetch(v_out + begin + n);
+    const int64_t clamped = momentum.products(update, g, v + begin, n, r, v_out + begin);
+    if (clamped >= 0) {
+      *clamps += clamped;
+    } else if (divisor.lanes &&
+               update.numerators(terms, g, v + begin, static_cast<int>(sizeof(V)), n, exact)) {
       call.cpu->quotient.run(exact, n, divisor.narrow, state_rounding, r, nullptr);
       *clamps += update.clamp(exact, n, v_out + begin, static_cast<int>(sizeof(V)));
     } else {
       for (int64_t i = 0; i < n; ++i) {
-        const Int128 moved = shl(mul(g[i], rate), up);
-        const Int128 numerator = sub(mul(keep, v[begin + i]), moved);
         v_out[begin + i] =
-            static_cast<V>(quotient(numerator, divisor.wide, state_rounding, r[i], v_bits, clamps));
-        exact[i] = v_out[begin + i];
+            static_cast<V>(quotient(momentum.numerator(g[i], v[begin + i]), divisor.wide,
+                                    state_rounding, r[i], v_bits, clamps));
       }
     }
+    const uint64_t index = static_cast<uint64_t>(call.first + begin);
+    if constexpr (sizeof(W) == 2 && sizeof(V) == 2) {
+      if (shift >= 1 && shift <= 15) {
+        int32_t sums[kUpdateBlock];
+        update.narrow_sums(w + begin, shift, v_out + begin, n, sums);
+        *clamps += call.cpu->convert.run[1][0](sums, n, where, index, w_out + begin);
+        return;
+      }
+    }
+    for (int64_t i = 0; i < n; ++i) exact[i] = v_out[begin + i];
     update.add_shifted(w + begin, static_cast<int>(sizeof(W)), shift, n, exact);
     if (shift == 0) {
       *clamps += update.clamp(exact, n, w_out + begin, static_cast<int>(sizeof(W)));
     } else {
-      *clamps +=
-          to_weights(exact, n, where, static_cast<uint64_t>(call.first + begin), w_out + begin);
+      *clamps += to_weights(exact, n, where, index, w_out + begin);
     }
   });
 }

@@ -7,7 +7,7 @@
 
 namespace gvm {
 
-const UpdateKernels kUpdateAvx2 = {numerators, add_shifted, clamp};
+const UpdateKernels kUpdateAvx2 = {numerators, add_shifted, clamp, narrow_sums, nullptr};
 
 }  // namespace gvm
 

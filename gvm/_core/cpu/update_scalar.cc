@@ -4,6 +4,6 @@
 
 namespace gvm {
 
-const UpdateKernels kUpdateScalar = {numerators, add_shifted, clamp};
+const UpdateKernels kUpdateScalar = {numerators, add_shifted, clamp, narrow_sums, nullptr};
 
 }  // namespace gvm
