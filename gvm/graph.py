@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm import _core
+from gvm.errors import GvmError
 from gvm.operator import AttributeValue
 from gvm.ops import OPERATORS
 from gvm.types import RANGE, Type
@@ -278,6 +279,12 @@ def evaluate_real(
     return dict(real_values(graph, given, labels, outputs))
 
 
+def _at_node(error: ValueError, node: Node, number: int) -> GvmError:
+    """An operator's refusal of its data, with the node that it is of."""
+    _, _, rule = str(error).rpartition(f"{node.op}: ")
+    return GvmError(f"{node.op}, node {node.name or number}: {rule}")
+
+
 def _stated(type_: Type, values: NDArray[Any]) -> NDArray[Any]:
     """Real values at the format of a type, half to even."""
     low, high = (math.ldexp(q, -type_.fraction_bits) for q in RANGE[type_.dtype])
@@ -308,11 +315,14 @@ def real_values(
             made: Any = values[node.inputs[0]]
         else:
             attributes = OPERATORS[node.op].at_batch(node.attributes, batch)
-            made = (
-                OPERATORS[node.op].real(attributes, *(values[v] for v in node.inputs))
-                if node.inputs
-                else np.float64(batch)
-            )
+            try:
+                made = (
+                    OPERATORS[node.op].real(attributes, *(values[v] for v in node.inputs))
+                    if node.inputs
+                    else np.float64(batch)
+                )
+            except ValueError as error:  # an index of no row, found in the data alone
+                raise _at_node(error, node, i) from error
         if node.op == "convert" and graph.types[node.inputs[0]].dtype == "real":
             made = _stated(graph.types[node.outputs[0]], made)
         arrays = made if isinstance(made, tuple) else (made,)

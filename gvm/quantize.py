@@ -64,6 +64,8 @@ def calibration_data(
     types = [graph.types[v] for v in graph.inputs]
     for i, (array, type_) in enumerate(zip(given, types, strict=True)):
         check_array(array, type_, f"calibration {i}", GvmError)
+        if type_.dtype == "i32" and array.dtype.kind == "f" and (array != np.rint(array)).any():
+            raise GvmError(f"calibration {i}: expected whole numbers, received fractions")
         count = examples_of(given, types)
         if type_.batch_axis is not None and len(array) != count:
             raise GvmError(f"calibration {i}: expected {count} examples, received {len(array)}")

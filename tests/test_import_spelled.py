@@ -251,3 +251,17 @@ def test_functions_spelled_in_tensorflow() -> None:
     np.testing.assert_allclose(outputs_of(graph, [x])[0], expected, rtol=1e-5, atol=1e-5)
     model = Model.from_graph(graph, [x], progress=False)
     assert np.abs(model.run(x) - expected).max() < 4e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["L1", "L2", "SumSquare", "LogSum", "LogSumExp", "Sum", "Mean", "Max", "Min", "Prod"],
+)
+def test_a_reduction_over_no_axes(kind: str) -> None:
+    """Its steps besides the reduction are done: squares, roots, logarithms."""
+    x = np.abs(wide(16, 6)) + np.float32(0.5) if kind == "LogSum" else wide(16, 6)
+    held(model(f"y = Reduce{kind} <noop_with_empty_axes = 1> (x)", ROWS), x)
+    given = model(
+        f"y = Reduce{kind} <noop_with_empty_axes = 1> (x, none)", ROWS, none=np.zeros(0, np.int64)
+    )
+    held(given, x)

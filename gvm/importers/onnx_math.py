@@ -324,9 +324,8 @@ def _truths(t: Translator, kind: str, value: Value, over: tuple[int, ...], keep:
 def _reduce(t: Translator, node: Node, x: Operand, axes: Operand | None = None) -> Tensor:
     assert isinstance(x, Tensor)
     if axes is None or (isinstance(axes, Constant) and axes.data.size == 0):
-        if node.integer("noop_with_empty_axes", 0):
-            return x
-        axes = Constant(np.arange(t.rank(x)), f"{node.name}/axes")
+        every = 0 if node.integer("noop_with_empty_axes", 0) else t.rank(x)
+        axes = Constant(np.arange(every), f"{node.name}/axes")
     over, keep = t.axes(x, axes), node.integer("keepdims", 1) == 1
     value = x.value
     low, g = t.low, t.g

@@ -141,7 +141,8 @@ class Translator(Shapes):
                 f"known, received {tensor.shape}"
             )
         self.stored_batch = self.stored_batch or first
-        dtype = "i32" if _only_names_rows(tensor) else "real"
+        whole = _only_names_rows(tensor) or _is_cast_to_rows(tensor)
+        dtype = "i32" if whole else "real"
         self.done[tensor.name] = Tensor(self.g.input(tensor.op.name, (-1, *rest), dtype))
 
     # Walking
@@ -262,6 +263,14 @@ def _only_names_rows(tensor: Any) -> bool:
         return False
     readers = tensor.consumers()
     return bool(readers) and all(_names_rows(tensor, op) for op in readers)
+
+
+def _is_cast_to_rows(tensor: Any) -> bool:
+    """Whether real numbers are only cast to such an integer tensor, as Keras does."""
+    readers = tensor.consumers()
+    return bool(readers) and all(
+        op.type == "Cast" and _only_names_rows(op.outputs[0]) for op in readers
+    )
 
 
 _COMPARISONS = ("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual")

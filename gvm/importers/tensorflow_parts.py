@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from gvm.graph import Value
 from gvm.importers.composites import EQUAL, NOT
+from gvm.importers.division import DOWN, whole_quotient
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.parts import pick
 from gvm.importers.shapes import Operand, Tensor, integers_of, must_be_constant
@@ -82,6 +84,21 @@ def _gather_places(t: Translator, op: Any, x: Operand, indices: Operand) -> Tens
 # Kinds of numbers
 
 
+def _wrapped(t: Translator, x: Value, given: Any, to: Any) -> Value:
+    """An integer in a narrower type: its low bits. All fit in 32 and more."""
+    if to.size >= 4 or (given.min >= to.min and given.max <= to.max):
+        return x
+    whole = t.low.is_whole(x)
+
+    def number(value: int) -> Value:
+        return t.low.whole(value) if whole else t.low.number(value, f"number_{value}")
+
+    span = 1 << (8 * to.size)
+    moved = t.low.exact(t.g.sub(x, number(to.min))) if to.min else x
+    turns = whole_quotient(t, moved, number(span), DOWN)
+    return t.low.exact(t.g.sub(x, t.low.exact(t.g.mul(turns, number(span)))))
+
+
 @handles("Cast")
 def _cast(t: Translator, op: Any, x: Operand) -> Operand:
     """Floating point and integers are numbers alike where the value is whole."""
@@ -97,6 +114,8 @@ def _cast(t: Translator, op: Any, x: Operand) -> Operand:
     if given == "bool":
         one, none = (t.low.number(v, f"number_{v:g}") for v in (1.0, 0.0))
         return Tensor(t.g.select(x.value, one, none, name=op.name), x.merged)
-    if to.is_floating or from_integers:
+    if from_integers and to.is_integer:
+        return Tensor(_wrapped(t, x.value, op.inputs[0].dtype, to), x.merged)
+    if to.is_floating or t.low.is_whole(x.value):
         return x
     raise Refusal(f"casts values to {to.name}; nearest supported form: floating point")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gvm.importers.composites import EQUAL
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.parts import cut, join, pick
 from gvm.importers.shapes import (
@@ -95,20 +96,20 @@ def _reverse_sequence(t: Translator, op: Any, x: Any, lengths: Any) -> Any:
 def _one_hot(
     t: Translator, op: Any, indices: Operand, depth: Operand, on: Operand, off: Operand
 ) -> Tensor:
-    """Rows of a table. An index that is none of them is an error when it runs."""
+    """One value where the number of the new axis is the index, else the other."""
     (rows,) = integers_of(depth)
     if not isinstance(indices, Tensor) or t.g.types[indices.value].dtype != "i32":
         raise Refusal("the indices must be an integer input")
     high, low = (must_be_constant(x, "value").scalar() for x in (on, off))
     assert high is not None and low is not None
-    table = np.where(np.eye(rows, dtype=bool), high, low)
-    value = t.g.gather(t.low.parameter(Constant(table, op.name)), indices.value, name=op.name)
-    axis, last = int(attribute_of(op, "axis", -1)), len(t.dims(indices))
-    if axis in (-1, last):
-        return Tensor(value, indices.merged)
-    order = list(range(last))
-    order.insert(axis, last)
-    return Tensor(t.low.transpose(t.whole(Tensor(value, indices.merged)), order))
+    dims = t.dims(indices)
+    axis = int(attribute_of(op, "axis", -1)) % (len(dims) + 1)
+    wide = t.reshape(indices, [*dims[:axis], 1, *dims[axis:]])
+    each = np.arange(rows).reshape([-1, *[1] * (len(dims) - axis)])
+    at = t.g.parameter(t.low.unique(f"{op.name}/at"), each, "i32", 0, False)
+    same = t.g.compare(wide.value, at, relation=EQUAL)
+    chosen = (t.low.number(v, f"{op.name}/{v:g}") for v in (high, low))
+    return Tensor(t.g.select(same, *chosen, name=op.name), wide.merged)
 
 
 @handles("MatrixBandPart")

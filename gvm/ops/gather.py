@@ -33,7 +33,9 @@ class Gather(Operator):
     @staticmethod
     def real(attributes: Attributes, *inputs: Reals) -> Reals:
         x, indices = inputs
-        out: Reals = x[indices.astype(np.int64)]
+        rows = indices.astype(np.int64)
+        check_indices("gather", rows, len(x))
+        out: Reals = x[rows]
         return out
 
     @staticmethod
