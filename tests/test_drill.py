@@ -12,8 +12,8 @@ STEPS = 200
 
 def test_ways_are_the_full_product() -> None:
     ways = list(drill.ways())
-    assert len(ways) == len(set(ways)) == 2 * (len(gvm.backends()) - 1) * 2 * 4 * 3
-    assert {w.workers for w in ways} == {1, 2, 3, 7}
+    assert len(ways) == len(set(ways)) == 2 * (len(gvm.backends()) - 1) * (2 * 4 * 3 + 1)
+    assert {w.workers for w in ways} == {1, 2, 3, 7, 48}
     assert {w.threads for w in ways} == {1, 2}
     assert len({w.micro_batch for w in ways}) == 3
 
@@ -22,7 +22,7 @@ def test_ways_are_the_full_product() -> None:
 @pytest.mark.parametrize("profile", drill.PROFILES)
 def test_every_way_ends_in_one_state(profile: str) -> None:
     expected, different, seconds = drill.drill(STEPS, (profile,))
-    assert len(seconds) == (len(gvm.backends()) - 1) * 2 * 4 * 3
+    assert len(seconds) == (len(gvm.backends()) - 1) * (2 * 4 * 3 + 1)
     assert different == {}
     assert expected[profile]["steps"] == STEPS
 
@@ -36,5 +36,6 @@ def test_a_difference_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(drill, "execute", execute)
     monkeypatch.setattr(drill, "WORKERS", (1,))
+    monkeypatch.setattr(drill, "CROWD", 2)
     _, different, _ = drill.drill(1, ("w32",))
     assert list(different) == [odd]
