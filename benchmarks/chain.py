@@ -30,7 +30,7 @@ from chain.adapters.abci.server import Server
 from chain.adapters.checking import Checkers
 from chain.adapters.execution import Remembering
 from chain.blocks import Block
-from chain.context import Execution, Inspection
+from chain.context import Execution, Inspection, Verdict
 from chain.envelope import seal
 from chain.genesis import Founder, Genesis, Grant, begin, genesis_hash
 from chain.hashes import digest_of
@@ -66,7 +66,9 @@ class Ledger:
             tuple(Founder(key.public, 0, 2_000_000) for key in WITNESSES),
         )
         self.remembering = Remembering()
-        self.execution = Execution(inspect, lambda claim, opening: False, self.remembering)
+        self.execution = Execution(
+            inspect, lambda claim, opening: Verdict.NOTHING, self.remembering
+        )
         self.state = begin(self.genesis, self.execution)
         root(self.state)
         self.targets = crowd

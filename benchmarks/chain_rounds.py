@@ -10,7 +10,7 @@ from typing import Any
 from chain import ledger
 from chain.adapters.agents import Agent, Service, Trainer, Witness
 from chain.blocks import Block
-from chain.context import Execution, Inspection
+from chain.context import Execution, Inspection, Verdict
 from chain.envelope import seal
 from chain.genesis import Founder, Genesis, Grant, Opening, begin
 from chain.hashes import digest_of, plain
@@ -80,7 +80,9 @@ class Training:
             (Opening(owner.account, job),),
         )
         inspection = Inspection(plain(b"program"), 1_000_000, 100)
-        self.execution = Execution(lambda program: inspection, lambda claim, opening: False)
+        self.execution = Execution(
+            lambda program: inspection, lambda claim, opening: Verdict.NOTHING
+        )
         self.state: State = begin(genesis, self.execution)
         self.agents: list[Agent] = [Witness(key) for key in WITNESSES]
         self.agents += [Service(key, loss_of, Answers()) for key in nodes]

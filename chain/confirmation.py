@@ -9,7 +9,7 @@ from typing import Annotated
 
 from chain import conclusion, ledger, phases, slashing
 from chain.codec import Count, Digest, Size
-from chain.context import Actions, Claim, Context, Execution
+from chain.context import Actions, Claim, Context, Execution, Verdict
 from chain.quorum import has_quorum
 from chain.records import Challenge, Confirmation, Entry, Job, Outcome, Phase, Round
 from chain.refusal import Code, Refused, require
@@ -131,8 +131,9 @@ def judge(state: State, execution: Execution, job: bytes) -> State:
         return state
     challenge, left = found.challenges[0], replace(found, challenges=found.challenges[1:])
     claim = claim_of(phases.get_job(state, job), found, challenge.subject)
-    if execution.referee(claim, challenge.opening):
-        return refute(state, job, left, challenge)
+    verdict = execution.referee(claim, challenge.opening)
+    if verdict != Verdict.NOTHING:
+        return refute(state, job, left, challenge, verdict)
     # L35: a challenge that proves nothing costs its bond.
     state = ledger.burn(state, ledger.BONDS, challenge.bond)
     state = state.note("challenge failed", challenge.challenger, challenge.bond)
@@ -147,7 +148,7 @@ def signers_of(found: Round, subject: int) -> list[bytes]:
     return [*made, *(confirmers_of(found) if is_winner else ())]
 
 
-def refute(state: State, job: bytes, found: Round, challenge: Challenge) -> State:
+def refute(state: State, job: bytes, found: Round, challenge: Challenge, verdict: Verdict) -> State:
     """L36: everyone who signed the refuted loss is slashed; the challenger has its bond back and
     its share of what they lose. Challenges that waited have their bonds back."""
     reporter, share = challenge.challenger, state.parameters.attestation_slash
@@ -157,8 +158,9 @@ def refute(state: State, job: bytes, found: Round, challenge: Challenge) -> Stat
     for name in signers_of(found, subject):
         state = slashing.slash_node(state, name, share, reporter)
     candidates = list(found.candidates)
-    if subject and entry is not None and candidates[subject - 1].claim == entry.loss:
-        # The trainer said the same.
+    stated = entry.loss if verdict == Verdict.FALSE_LOSS and entry is not None else None
+    if subject and candidates[subject - 1].claim == stated:
+        # The trainer said the same. It states no trace: a false one is not its fault.
         del candidates[subject - 1]
         bond = phases.get_job(state, job).terms.trainer_bond
         state = slashing.take(state, ledger.BONDS, bond, reporter)

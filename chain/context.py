@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, TypeAlias
 
 from chain.keys import verify_signed
@@ -31,11 +32,21 @@ class Claim:
     trace: bytes
 
 
+class Verdict(IntEnum):
+    """What an opening proves of a claim: nothing; that the trace is not that of the run; that the
+    loss is not the right one either, or that there is none."""
+
+    NOTHING = 0
+    FALSE_TRACE = 1
+    FALSE_LOSS = 2
+
+
 Inspect: TypeAlias = Callable[[bytes], Inspection]
 """Program bytes to what is known of them; raises ValueError for what is no program."""
-Referee: TypeAlias = Callable[[Claim, bytes], bool]
-"""Whether an opening proves a claim wrong: a pure function of its arguments, False for any bytes
-that prove nothing. Must not raise."""
+Referee: TypeAlias = Callable[[Claim, bytes], Verdict]
+"""What an opening proves against a claim: a pure function of its arguments, NOTHING for any bytes
+that prove nothing. Raises only where this machine failed: who does not know the verdict must not
+go on."""
 Verify: TypeAlias = Callable[[bytes, str, str, bytes, bytes], bool]
 """(public key, purpose, chain, payload, signature) to whether it is valid; may remember."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from chain import beacon, confirmation, jobs, ledger, trainers, verifiers
 from chain.blocks import Block
-from chain.context import Claim, Execution, Inspection
+from chain.context import Claim, Execution, Inspection, Verdict
 from chain.envelope import seal
 from chain.genesis import Founder, Genesis, Grant, Opening, begin
 from chain.hashes import digest_of, plain
@@ -68,10 +68,12 @@ def inspect(program: bytes) -> Inspection:
     return Inspection(plain(program), 5_000_000, 100)
 
 
-def referee(claim: Claim, opening: bytes) -> bool:
+def referee(claim: Claim, opening: bytes) -> Verdict:
     """An invented referee sees the truth, when asked the right way."""
     found = truth(claim.parameters, claim.fold)
-    return opening == b"look" and (claim.loss, claim.trace) != (found.loss, found.trace)
+    if opening != b"look" or (claim.loss, claim.trace) == (found.loss, found.trace):
+        return Verdict.NOTHING
+    return Verdict.FALSE_TRACE if claim.loss == found.loss else Verdict.FALSE_LOSS
 
 
 EXECUTION = Execution(inspect, referee)

@@ -38,7 +38,7 @@ from chain.adapters.setup import Plan, first_model, make
 from chain.adapters.store import Store
 from chain.codec import CodecError, decode, encode
 from chain.confirmation import Confirm
-from chain.context import Claim
+from chain.context import Claim, Verdict
 from chain.envelope import read
 from chain.hashes import digest_of, plain
 from chain.keys import Key
@@ -47,6 +47,8 @@ from chain.orderer.messages import Certificate, Value
 from chain.orderer.state import Safety, Step
 from chain.orderer.wal import frame
 from chain.records import UNAVAILABLE, ZERO, Outcome, Phase
+from gvm.errors import HostError
+from gvm.model import Model
 from tests.abci_engine import ask, finalize, init_chain
 from tests.chain_world import BY_ACCOUNT, NODES, World, parameters_with, truth
 
@@ -103,15 +105,60 @@ def test_referee_upholds_the_truth_and_refutes_lies(evaluator: Evaluator) -> Non
     entry = evaluator.evaluate(parameters, fold)
     graph = inspect(evaluator.program).graph
     claim = Claim(graph, plain(parameters), plain(fold), entry.loss, entry.trace)
-    opening = encode(Opening(evaluator.program, parameters, fold))
-    assert not evaluator.referee(claim, opening)
-    for lie in (replace(claim, loss=entry.loss - 1), replace(claim, trace=ZERO)):
-        assert evaluator.referee(lie, opening)
+    opening = evaluator.opening(parameters, fold)
+    assert evaluator.referee(claim, opening) == Verdict.NOTHING
+    for lie, verdict in (
+        (replace(claim, loss=entry.loss - 1), Verdict.FALSE_LOSS),
+        (replace(claim, trace=ZERO), Verdict.FALSE_TRACE),
+    ):
+        assert evaluator.referee(lie, opening) == verdict
         # Nothing but the very bytes that the claim names proves anything.
-        assert not evaluator.referee(lie, b"")
-        assert not evaluator.referee(lie, opening[:-1])
         other = Opening(evaluator.program, bytes(len(parameters)), fold)
-        assert not evaluator.referee(lie, encode(other))
+        stray = Opening(evaluator.program + b"\0", parameters, fold)
+        for bytes_ in (b"", opening[:-1], encode(other), encode(stray)):
+            assert evaluator.referee(lie, bytes_) == Verdict.NOTHING
+
+
+def odd_folds() -> list[bytes]:
+    """Test data that no honest owner names."""
+    whole = FOLD.encoded
+    wide = Fold(1, 17, bytes(17), b"\0").encoded
+    return [
+        b"",
+        whole[:-1],
+        wide,
+        Fold(1, 0, b"", b"\0").encoded,
+        Fold(2, 8, bytes(16), b"\0" * 2).encoded,
+    ]
+
+
+def test_what_has_no_loss_refutes_whatever_is_claimed_of_it(evaluator: Evaluator) -> None:
+    """Parameters of another size, test data of another shape: an honest verifier calls them
+    unavailable, a committee that certifies a loss of them lies."""
+    whole, fold = evaluator.base.parameters, FOLD.encoded
+    odd = [(data, fold) for data in (b"", whole[:-1], whole + b"\0", b"noise")]
+    for parameters, test in odd + [(whole, data) for data in odd_folds()]:
+        assert evaluator.finding(parameters, test) == UNAVAILABLE
+        claim = Claim(evaluator.graph, plain(parameters), plain(test), 5, ZERO)
+        opening = evaluator.opening(parameters, test)
+        assert evaluator.referee(claim, opening) == Verdict.FALSE_LOSS
+
+
+def test_a_machine_that_cannot_evaluate_gives_no_verdict(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of memory here, not there: a verdict either way would divide the chain."""
+    parameters, fold = evaluator.base.parameters, Fold.of(*(a[:7] for a in images())).encoded
+    claim = Claim(evaluator.graph, plain(parameters), plain(fold), 5, ZERO)
+
+    def fails(*arguments: Any, **options: Any) -> Any:
+        raise HostError("out of memory", -1, "memory")
+
+    monkeypatch.setattr(Model, "run_integers", fails)
+    with pytest.raises(HostError):
+        evaluator.referee(claim, evaluator.opening(parameters, fold))
+    monkeypatch.undo()
+    assert evaluator.referee(claim, evaluator.opening(parameters, fold)) == Verdict.FALSE_LOSS
 
 
 @pytest.mark.parametrize("change", [{"count": 0}, {"count": 99}, {"width": 17}, {"labels": b""}])

@@ -214,6 +214,29 @@ def test_a_trainer_that_said_what_was_refuted_loses_its_bond_though_it_did_not_w
     assert lost(world, SECOND) == 0
 
 
+def test_a_false_trace_of_a_true_loss_costs_its_signers_and_not_the_trainer() -> None:
+    """A committee cannot take an honest trainer's bond by inventing a trace and refuting it."""
+    world = World()
+    world.to_attest({FIRST: GOOD})
+    parent, own = world.findings()
+    false = (parent, replace(own, trace=ZERO))
+    signers = world.verifiers
+    for key in signers:
+        world.attest(key, false)
+    world.to(Phase.ATTEST_REVEAL)
+    for key in signers:
+        world.open(key, false)
+    world.to(Phase.CONFIRM)
+    signers += world.confirmers
+    for key in world.confirmers:
+        world.confirm(key)
+    world.to(Phase.CHALLENGE)
+    world.must(RICH, confirmation.Dispute(world.job_name, 0, 1, b"look"))
+    assert world.last.outcome == Outcome.REFUTED
+    assert lost(world, FIRST) == 0
+    assert [bond_of(world, key) for key in signers] == [500] * len(signers)
+
+
 def test_confirmers_that_refuse_a_false_winner_can_refute_it() -> None:
     world = World()
     world.to_reveal({FIRST: GOOD})

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 import gvm
 from chain import merkle
 from chain.codec import CodecError, decode, encode, encode_value
-from chain.context import Claim, Execution, Inspection, Verify
+from chain.context import Claim, Execution, Inspection, Verdict, Verify
 from chain.hashes import plain
 from chain.keys import verify_signed
-from chain.records import Entry
+from chain.records import UNAVAILABLE, Entry
+from gvm.errors import HostError
 from gvm.facts import program_facts
 from gvm.model import Model
 
@@ -76,6 +77,7 @@ class Evaluator:
     def __init__(self, path: Path) -> None:
         self.base = gvm.load(path)
         self.program: bytes = self.base.bytes
+        self.graph = inspect(self.program).graph
         self._known: dict[tuple[bytes, bytes], Entry] = {}
 
     def model(self, parameters: bytes) -> Model:
@@ -100,23 +102,44 @@ class Evaluator:
             total, correct = total + loss.total, correct + loss.correct
             integers = np.ascontiguousarray(out.integers).astype("<i8").tobytes()
             leaves.append(encode_value([start, integers, loss.total]))
+        if not 0 <= total < 1 << 63:
+            raise CodecError(f"the loss must be in [0, 2^63), received {total}")
         leaves.append(encode_value([total, fold.count, correct]))
         return Entry(True, total, merkle.root(leaves))
 
-    def referee(self, claim: Claim, opening: bytes) -> bool:
-        """Whether a claim is wrong, from an opening that holds everything: program, parameters and
-        fold, each under the hash that the claim names. For models small enough to be opened
-        whole."""
+    def finding(self, parameters: bytes, fold: bytes) -> Entry:
+        """What an honest verifier says of bytes that it has: :data:`UNAVAILABLE` where they are no
+        parameters or no test data of this program, so that there is no loss. Raises
+        :class:`gvm.errors.HostError` or MemoryError where this machine cannot tell."""
+        try:
+            return self.evaluate(parameters, fold)
+        except HostError:
+            raise
+        except (ValueError, gvm.GvmError):
+            return UNAVAILABLE
+
+    def referee(self, claim: Claim, opening: bytes) -> Verdict:
+        """What is wrong with a claim, from an opening that holds everything: program, parameters
+        and fold, each under the hash that the claim names. Bytes without a loss refute whatever is
+        claimed of them. For models small enough to be opened whole. Raises as
+        :meth:`finding`: a verdict that depends on the machine would divide the chain."""
         try:
             found = decode(Opening, opening)
-            if inspect(found.program).graph != claim.graph or found.program != self.program:
-                return False
-            if plain(found.parameters) != claim.parameters or plain(found.fold) != claim.fold:
-                return False
-            entry = self.evaluate(found.parameters, found.fold)
-        except (ValueError, gvm.GvmError):
-            return False
-        return (entry.loss, entry.trace) != (claim.loss, claim.trace)
+            is_program = found.program == self.program and self.graph == claim.graph
+        except ValueError:
+            return Verdict.NOTHING
+        if not is_program or plain(found.parameters) != claim.parameters:
+            return Verdict.NOTHING
+        if plain(found.fold) != claim.fold:
+            return Verdict.NOTHING
+        entry = self.finding(found.parameters, found.fold)
+        if not entry.available or entry.loss != claim.loss:
+            return Verdict.FALSE_LOSS
+        return Verdict.NOTHING if entry.trace == claim.trace else Verdict.FALSE_TRACE
+
+    def opening(self, parameters: bytes, fold: bytes) -> bytes:
+        """What a dispute shows :meth:`referee`."""
+        return encode(Opening(self.program, parameters, fold))
 
     def execution(self, verify: Verify = verify_signed) -> Execution:
         """The callables of the chain."""

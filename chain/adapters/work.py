@@ -10,7 +10,7 @@ from typing import Any
 import gvm
 from chain.adapters.execution import Evaluator, read_fold
 from chain.hashes import plain
-from chain.records import UNAVAILABLE, Entry
+from chain.records import Entry
 
 LEARNING_RATE, MOMENTUM, BATCH = 0.1, 0.9, 32
 Find = Callable[[bytes], bytes | None]
@@ -56,10 +56,7 @@ class Workshop:
         return found
 
     def _evaluate(self, parameters: bytes, fold: bytes) -> Entry:
-        try:
-            return self.evaluator.evaluate(parameters, fold)
-        except (gvm.GvmError, ValueError):
-            return UNAVAILABLE  # bytes that are no parameters of the program
+        return self.evaluator.finding(parameters, fold)
 
     def train(self, parent: bytes, number: int) -> bytes | None:
         """The name of parameters that are trained from a parent's; None while they are not."""

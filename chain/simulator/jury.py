@@ -17,7 +17,6 @@ from chain.simulator.stage import (
     CONFIRMERS,
     DISPUTE_BOND,
     FEE,
-    FOLDS,
     LENGTH,
     PARTIES,
     REPORTER,
@@ -43,13 +42,15 @@ def invented(market: Market, drawn: Drawn, entries: tuple[Entry, ...]) -> tuple[
     loss = max(entries[at].loss - 1 - market.dice.below(200), 0)
     if at:
         claim = drawn.plans[drawn.alive[at - 1]].claim
-        loss = claim if claim != entries[at].loss else loss
+        # The loss that the trainer states; where it is true, the trace alone may be the lie.
+        is_right = claim == entries[at].loss
+        loss = claim if not is_right or market.dice.chance(500) else loss
     return at, Entry(True, loss, digest_of("invented", drawn.number))
 
 
 def findings(market: Market, drawn: Drawn, habit: str, seat: int) -> tuple[Entry, ...]:
     """What a verifier says it found."""
-    fold, dice = FOLDS[market.round.fold], market.dice
+    fold, dice = drawn.fold, market.dice
     shown = [True, *(seat < drawn.plans[account].shown for account in drawn.alive)]
     names = [drawn.parent, *(drawn.plans[account].parameters for account in drawn.alive)]
     true = [truth(name, fold) for name in names]
@@ -153,7 +154,7 @@ def confirm(market: Market, drawn: Drawn) -> Outcome:
     seats = [c.confirmer for c in market.round.confirmations]
     entry = drawn.certified[1 + drawn.alive.index(drawn.winner)]
     certified = UNAVAILABLE if entry is None else entry
-    own = truth(drawn.plans[drawn.winner].parameters, FOLDS[market.round.fold])
+    own = truth(drawn.plans[drawn.winner].parameters, drawn.fold)
     for account in seats:
         habit = market.pick(("honest", 27), ("wrong", 1), ("silent", 1), ("late", 1))
         found = certified if drawn.lie is not None else own
@@ -178,7 +179,7 @@ def challenge(market: Market, drawn: Drawn, pending: Outcome) -> Outcome:
     """CHALLENGE: evidence of second answers, disputes that prove nothing, and one that does where
     something false is certified and somebody looks."""
     dice, said, end = market.dice, [], market.state.height + LENGTH
-    fold = FOLDS[market.round.fold]
+    fold = drawn.fold
     names = [drawn.parent, *(drawn.plans[account].parameters for account in drawn.alive)]
     lies = [
         at
@@ -252,7 +253,12 @@ def refute(market: Market, drawn: Drawn, at: int) -> None:
     for account in signers:
         market.cut(account, 500, is_reported=True)
     for index, account in enumerate(drawn.alive, 1):
-        said_it = index == at and lie is not None and drawn.plans[account].claim == lie.loss
+        name = drawn.plans[account].parameters
+        said_it = (
+            index == at
+            and lie is not None
+            and drawn.plans[account].claim == lie.loss != truth(name, drawn.fold).loss
+        )
         market.has[account] += 0 if said_it else BOND
         market.has[REPORTER.account] += BOND * 100 // 1000 if said_it else 0
 

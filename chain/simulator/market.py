@@ -181,7 +181,7 @@ class Market:
         self.reveal(drawn)
         if not drawn.alive:
             return Outcome.NO_CANDIDATE
-        drawn.beacon = self.round.beacon
+        drawn.beacon, drawn.fold = self.round.beacon, FOLDS[self.round.fold]
         jury.attest(self, drawn)
         pending = self.select(drawn)
         if drawn.winner != ZERO:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from chain import jobs
-from chain.context import Claim, Execution, Inspection
+from chain.context import Claim, Execution, Inspection, Verdict
 from chain.genesis import Founder, Genesis, Grant, Opening
 from chain.hashes import digest_of, plain
 from chain.keys import Key
@@ -34,10 +34,12 @@ def truth(parameters: bytes, fold: bytes) -> Entry:
     return Entry(True, loss, digest_of("trace", parameters, fold))
 
 
-def referee(claim: Claim, opening: bytes) -> bool:
+def referee(claim: Claim, opening: bytes) -> Verdict:
     """Sees the truth when asked the right way."""
     found = truth(claim.parameters, claim.fold)
-    return opening == b"look" and (claim.loss, claim.trace) != (found.loss, found.trace)
+    if opening != b"look" or (claim.loss, claim.trace) == (found.loss, found.trace):
+        return Verdict.NOTHING
+    return Verdict.FALSE_TRACE if claim.loss == found.loss else Verdict.FALSE_LOSS
 
 
 EXECUTION = Execution(lambda program: Inspection(plain(program), 5_000_000, 100), referee)
@@ -102,6 +104,7 @@ class Drawn:
     plans: dict[bytes, Plan] = field(default_factory=dict)
     heights: dict[bytes, int] = field(default_factory=dict)
     beacon: bytes = ZERO
+    fold: bytes = ZERO
     alive: list[bytes] = field(default_factory=list)
     opened: dict[bytes, tuple[Entry, ...]] = field(default_factory=dict)
     certified: tuple[Entry | None, ...] = ()
