@@ -29,6 +29,20 @@ def constant_condition(t: Shapes, condition: Constant) -> Value:
     return int(t.g.parameter(name, condition.data.astype(bool), "bool", 0, False))
 
 
+def negation(t: Shapes, condition: Value) -> Value:
+    """Not."""
+    return int(t.g.logical(condition, function=3))
+
+
+def choose(t: Shapes, condition: Value, a: Value, b: Value, name: str = "") -> Value:
+    """a where the condition holds, else b."""
+    if t.g.types[a].dtype == "bool":
+        either = t.g.logical(condition, a, function=0)
+        other = t.g.logical(negation(t, condition), b, function=0)
+        return int(t.g.logical(either, other, function=1, name=name))
+    return int(t.g.select(condition, *t.low.alike([a, b]), name=name))
+
+
 def is_above(t: Shapes, x: Value, limit: float) -> Value:
     """Where x > limit."""
     return int(t.g.compare(t.low.number(limit, f"number_{limit:g}"), x, relation=LESS))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from gvm.graph import Value
 from gvm.importers.lowering import Constant, Refusal
+from gvm.importers.minus_infinity import below_all
 from gvm.importers.onnx_choices import TRUTH, together
-from gvm.importers.onnx_masks import below_all
 from gvm.importers.onnx_nodes import Node, Translator, handles
 from gvm.importers.parts import cut, join, repeat, take
 from gvm.importers.shapes import Operand, Tensor, integers_of

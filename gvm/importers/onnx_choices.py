@@ -9,6 +9,7 @@ import numpy as np
 
 from gvm.graph import Value
 from gvm.importers.arithmetic import fitting
+from gvm.importers.composites import choose, negation
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_nodes import Node, Translator, handles
 from gvm.importers.onnx_whole import kind_of_whole, wrapped
@@ -75,24 +76,10 @@ def _logical(t: Translator, node: Node, *operands: Operand) -> Tensor:
     return Tensor(t.g.logical(*values, function=_FUNCTIONS[node.type], name=node.name), merged)
 
 
-def negation(t: Translator, condition: Value) -> Value:
-    """Not."""
-    return int(t.g.logical(condition, function=3))
-
-
 @handles("Where")
 def _where(t: Translator, node: Node, condition: Operand, a: Operand, b: Operand) -> Tensor:
     (c, left, right), merged = together(t, condition, a, b)
     return Tensor(choose(t, c, left, right, node.name), merged)
-
-
-def choose(t: Translator, condition: Value, a: Value, b: Value, name: str = "") -> Value:
-    """a where the condition holds, else b."""
-    if t.g.types[a].dtype == TRUTH:
-        either = t.g.logical(condition, a, function=0)
-        other = t.g.logical(negation(t, condition), b, function=0)
-        return int(t.g.logical(either, other, function=1, name=name))
-    return int(t.g.select(condition, *t.low.alike([a, b]), name=name))
 
 
 @handles("IsNaN", "IsInf")

@@ -25,6 +25,7 @@ from gvm.importers import (  # noqa: F401 (they register operators)
     tensorflow_functions,
     tensorflow_layout,
     tensorflow_linear,
+    tensorflow_masks,
     tensorflow_math,
     tensorflow_parts,
     tensorflow_resize,

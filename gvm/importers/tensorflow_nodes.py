@@ -24,6 +24,7 @@ from gvm.importers.shapes import (
     ALONE,
     POISON,
     Dimensions,
+    Opaque,
     Operand,
     Poison,
     Shapes,
@@ -46,6 +47,8 @@ class Plan:
 
     inputs: tuple[Any, ...]
     emit: Emit
+    is_plain: bool = False
+    """Whether it is the node alone, with all that it reads."""
 
 
 _SAME = (
@@ -95,6 +98,8 @@ def translate(
             what = (
                 "merges the batch with another axis"
                 if isinstance(result, Tensor)
+                else result.reason
+                if isinstance(result, Opaque)
                 else "does not depend on the inputs"
             )
             raise ImportModelError(f"{description}: output {tensor.name!r} {what}")
@@ -169,13 +174,15 @@ class Translator(Shapes):
         found = pattern(self, op) if pattern else None
         if found is not None:
             return found
-        return Plan(tuple(op.inputs), partial(self.emit, op))
+        return Plan(tuple(op.inputs), partial(self.emit, op), True)
 
     def run(self, op: Any, plan: Plan) -> None:
         operands = [self.done[t.name] for t in plan.inputs]
         result: Any = POISON
         if not any(isinstance(x, Poison) for x in operands):
             try:
+                if any(isinstance(x, Opaque) for x in operands) and not plan.is_plain:
+                    raise Refusal(next(x.reason for x in operands if isinstance(x, Opaque)))
                 result = plan.emit(*operands)
             except (Refusal, GvmError, ValueError) as error:
                 self.problems.append(Problem(op.name, op.type, str(error)))
@@ -197,6 +204,10 @@ class Translator(Shapes):
             return list(operands)
         if op.type in _SAME:
             return operands[0]
+        for decide in DECIDED_FIRST:
+            made = decide(self, op, *operands)
+            if made is not NotImplemented:
+                return made
         if op.type in DECIDED:
             made = DECIDED[op.type](self, op, *operands)
             if made is not NotImplemented:
@@ -229,7 +240,9 @@ class Translator(Shapes):
         try:
             arrays = self._evaluators[op](*(c.data for c in constants))
         except Exception as error:  # a tf.errors.OpError, or ValueError of a feed
-            raise Refusal(f"a node of constants that cannot be worked out: {error}") from error
+            raise Refusal(
+                f"a node of constants that cannot be worked out: {_in_short(error)}"
+            ) from error
         trained = {c.name for c in constants if c.trainable}
         name = next(iter(trained)) if len(trained) == 1 else op.name
         return [
@@ -254,6 +267,13 @@ class Translator(Shapes):
 
 
 # Plain helpers
+
+
+def _in_short(error: Exception) -> str:
+    """What TensorFlow says of an operator, without where it was called from."""
+    lines = str(getattr(error, "message", error)).splitlines() or [type(error).__name__]
+    after = next((i + 1 for i, line in enumerate(lines[:-1]) if line.startswith("Node: ")), 0)
+    return lines[after].strip()
 
 
 def _only_names_rows(tensor: Any) -> bool:
@@ -430,6 +450,8 @@ Handler = Callable[..., Any]
 HANDLERS: dict[str, Handler] = {}
 DECIDED: dict[str, Handler] = {}
 """Operators that take operands of every kind; NotImplemented leaves them to the others."""
+DECIDED_FIRST: list[Handler] = []
+"""The same for every operator: what some kind of operand makes of each."""
 PATTERNS: dict[str, Callable[[Translator, Any], Plan | None]] = {}
 
 
