@@ -21,7 +21,6 @@ from rich.console import Console
 import gvm
 from chain.adapters import devnet
 from chain.adapters.abci.setup import opened_application
-from chain.adapters.agents import Service, Trainer
 from chain.adapters.execution import (
     MAX_FOLD,
     Evaluator,
@@ -46,11 +45,10 @@ from chain.machine import KINDS
 from chain.orderer.messages import Certificate, Value
 from chain.orderer.state import Safety, Step
 from chain.orderer.wal import frame
-from chain.records import UNAVAILABLE, ZERO, Outcome, Phase
+from chain.records import UNAVAILABLE, ZERO, Outcome
 from gvm.errors import HostError
 from gvm.model import Model
 from tests.abci_engine import ask, finalize, init_chain
-from tests.chain_world import BY_ACCOUNT, NODES, World, parameters_with, truth
 
 
 def images(count: int = 400) -> tuple[Any, Any]:
@@ -300,80 +298,6 @@ def test_frames_are_records() -> None:
     assert decode(Frame, encode(frame)) == frame
     with pytest.raises(CodecError):
         decode(Frame, b"\x80")
-
-
-# --- agents ------------------------------------------------------------------------------------
-
-
-def test_agents_decide_a_round_by_themselves() -> None:
-    """Trainers and nodes as agents in the test's small world; one node is lazy, one trainer lies,
-    one copies."""
-    world = World()
-    keys = [Key.derived("trainer", i) for i in range(3)]
-    goods = {keys[0].account: parameters_with(700), keys[1].account: parameters_with(650)}
-
-    def trainer(key: Key, habit: str) -> Trainer:
-        return Trainer(key, lambda parent, number: goods[key.account], truth, habit)
-
-    agents: list[Any] = [trainer(keys[0], "honest"), trainer(keys[1], "liar")]
-    agents.append(Trainer(keys[2], lambda parent, number: None, truth, "copier"))
-    agents += [Service(BY_ACCOUNT[k.account], truth, Notes(), lazy=k is NODES[0]) for k in NODES]
-    for _ in range(40):
-        if world.job.done:
-            break
-        world.commit_beacon() if world.state.height == 0 else None
-        if world.round.phase.name == "BEACON" and not any(any(d.secret) for d in world.round.draws):
-            world.reveal_beacon()
-        for agent in agents:
-            for key, action in agent.plan(world.state, world.job_name, world.round):
-                world.send(key, action)
-        world.step()
-    assert world.last.outcome == Outcome.FINAL
-    assert world.last.trainer == keys[0].account
-    for key in keys[1:]:  # liar and copier lose their bonds
-        assert world.balance(key) < 1_000_000 - 500
-
-
-class Notes:
-    """A memory that lasts as long as a test."""
-
-    def __init__(self) -> None:
-        self.known: dict[bytes, bytes] = {}
-
-    def said(self, question: bytes) -> bytes | None:
-        return self.known.get(question)
-
-    def say(self, question: bytes, data: bytes) -> bytes:
-        return self.known.setdefault(question, data)
-
-
-def test_a_verifier_opens_what_it_committed_to() -> None:
-    """Parameters that arrive between commitment and opening change nothing."""
-    world = World()
-    world.to_attest({Key.derived("trainer", 0): parameters_with(700)})
-    arrived: dict[bytes, bool] = {}
-    key, notes = world.verifiers[0], Notes()
-    service = Service(key, lambda p, f: truth(p, f) if arrived else None, notes)
-    ((_, commit),) = service.plan(world.state, world.job_name, world.round)
-    world.must(key, commit)
-    for other in world.verifiers[1:]:
-        world.attest(other)
-    world.to(Phase.ATTEST_REVEAL)
-    arrived[b""] = True
-    again = Service(key, lambda p, f: truth(p, f) if arrived else None, notes)  # after a restart
-    ((_, opened),) = again.plan(world.state, world.job_name, world.round)
-    world.must(key, opened)
-
-
-def test_a_verifier_waits_for_parameters_then_says_so() -> None:
-    world = World()
-    world.to_attest({Key.derived("trainer", 0): parameters_with(700)})
-    key = world.verifiers[0]
-    service = Service(key, lambda parameters, fold: None, Notes())
-    found = service.findings(world.state, world.job_name, world.round)
-    assert found == (UNAVAILABLE, UNAVAILABLE)  # three blocks are less than its patience
-    later = replace(world.round, deadline=world.state.height + 50)
-    assert service.findings(world.state, world.job_name, later) is None
 
 
 # --- the command line --------------------------------------------------------------------------

@@ -5,30 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from chain import beacon, confirmation, nodes, phases, trainers, verifiers
+from chain.adapters.sending import Memory, question_of
+from chain.adapters.watch import Evaluate, Show, dispute, nothing
 from chain.codec import decode, encode
 from chain.hashes import digest_of
 from chain.keys import Key
 from chain.records import UNAVAILABLE, ZERO, Entry, Phase, Round
 from chain.state import State
 
-Evaluate = Callable[[bytes, bytes], Entry | None]
-"""(name of parameters, name of fold) to the finding; None while something has not arrived."""
 Train = Callable[[bytes, int], bytes | None]
 """(name of parameters, round) to the name of better ones; None while that is not done."""
 Plan = list[tuple[Key, Any]]
-
-
-class Memory(Protocol):
-    """What was answered to a question for the first time, kept over restarts. L38."""
-
-    def said(self, question: bytes) -> bytes | None:
-        """The answer, if there was one."""
-
-    def say(self, question: bytes, data: bytes) -> bytes:
-        """The first answer, this one if it is the first."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +26,6 @@ class Findings:
     """What a verifier has committed to."""
 
     entries: tuple[Entry, ...]
-
-
-def question_of(account: bytes, kind: str, job: bytes, number: int) -> bytes:
-    """The name of a question that a node answers once."""
-    return digest_of("question", account, kind, job, number)
 
 
 PATIENCE = 8
@@ -71,26 +56,41 @@ class Witness:
 
 @dataclass(frozen=True)
 class Service:
-    """A node for hire. A lazy one computes nothing: it says what the trainers claim."""
+    """A node for hire. ``habit``: honest; lazy (computes nothing, says what the trainers claim); or
+    conspirator (in the first round certifies what trainers claim, with a trace that all
+    conspirators invent alike). An honest one disputes what is certified and wrong."""
 
     key: Key
     evaluate: Evaluate
     memory: Memory
-    lazy: bool = False
+    habit: str = "honest"
+    show: Show = nothing
+
+    def conspires(self, found: Round) -> bool:
+        """Whether it lies in a round."""
+        return self.habit == "conspirator" and found.number == 0
 
     def plan(self, state: State, job: bytes, found: Round) -> Plan:
         """What to send after a block."""
         account = self.key.account
         node = state.nodes.get(account)
-        if node is not None and node.bond < state.parameters.node_bond and not self.lazy:
+        if node is not None and node.bond < state.parameters.node_bond and self.habit != "lazy":
             return [(self.key, nodes.Join())]
         own = next((a for a in found.attestations if a.verifier == account), None)
         if own is not None:
-            return self.attest(state, job, found, own.commitment, own.opened)
+            plan = self.attest(state, job, found, own.commitment, own.opened)
+            return plan or self.watch(state, job, found)
         place = next((c for c in found.confirmations if c.confirmer == account), None)
         if place is not None and found.phase == Phase.CONFIRM and not place.sent:
             return self.confirm(state, job, found)
-        return []
+        return self.watch(state, job, found)
+
+    def watch(self, state: State, job: bytes, found: Round) -> Plan:
+        """Disputes what is certified and wrong."""
+        if self.habit == "lazy" or self.conspires(found):
+            return []
+        made = dispute(self.key, self.evaluate, self.show, state, job, found)
+        return [] if made is None else [(self.key, made)]
 
     def fold(self, state: State, job: bytes, found: Round) -> bytes:
         """The name of the drawn fold."""
@@ -99,12 +99,15 @@ class Service:
 
     def findings(self, state: State, job: bytes, found: Round) -> tuple[Entry, ...] | None:
         """One entry for the parent and each candidate; None while something is on its way."""
-        if self.lazy:
+        if self.habit == "lazy":
             claims = [Entry(True, c.claim, ZERO) for c in found.candidates]
             return (Entry(True, 0, ZERO), *claims)
         fold, made = self.fold(state, job, found), []
         for name in (found.parent, *(c.parameters for c in found.candidates)):
             entry = self.evaluate(name, fold)
+            claim = next((c.claim for c in found.candidates if c.parameters == name), None)
+            if self.conspires(found) and claim is not None:
+                entry = Entry(True, claim, digest_of("conspiracy", job, found.number, name))
             if entry is None and state.height < found.deadline - PATIENCE:
                 return None
             made.append(UNAVAILABLE if entry is None else entry)
@@ -137,7 +140,7 @@ class Service:
     def confirm(self, state: State, job: bytes, found: Round) -> Plan:
         """Recomputes the winner; a lazy node repeats what is certified."""
         entry: Entry | None = Entry(True, found.loss, found.trace)
-        if not self.lazy:
+        if self.habit == "honest" or (self.habit == "conspirator" and not self.conspires(found)):
             name = phases.winner_of(found).parameters
             entry = self.evaluate(name, self.fold(state, job, found))
         if entry is None:
@@ -155,9 +158,13 @@ class Trainer:
     train: Train
     evaluate: Evaluate
     habit: str = "honest"
+    show: Show = nothing
 
     def plan(self, state: State, job: bytes, found: Round) -> Plan:
         """What to send after a block."""
+        if self.habit == "honest" and found.phase == Phase.CHALLENGE:
+            wrong = dispute(self.key, self.evaluate, self.show, state, job, found)
+            return [] if wrong is None else [(self.key, wrong)]
         own = next((c for c in found.candidates if c.trainer == self.key.account), None)
         number, chain = found.number, state.parameters.chain
         if self.habit == "copier":

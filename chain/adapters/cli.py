@@ -35,6 +35,9 @@ def devnet(
     data: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="X Y", help="u8 images, labels: .npy.")
     ] = None,
+    conspiracy: Annotated[
+        bool, typer.Option(help="In the first round all nodes certify what the 2nd trainer claims.")
+    ] = False,
     kill: Annotated[bool, typer.Option(help="Kill a validator and start it again.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Draw the loss: .png or .svg.")] = None,
 ) -> None:
@@ -49,9 +52,11 @@ def devnet(
     console = Console() if sys.stdout.isatty() else Console(width=120)
     arrays = read_data(*(data or (None, None)))
     with tempfile.TemporaryDirectory(prefix="gvm-devnet-") as temporary:
-        plan = Plan(folder or Path(temporary), validators, trainers, rounds)
+        where = folder or Path(temporary)
+        plan = Plan(where, validators, trainers, rounds, conspiracy=conspiracy)
         make(plan, arrays)
         explorer = network.run(plan, console, kill)
+        console.print(network.verdicts(plan, explorer))
         console.print(network.balances(plan, explorer))
         console.print(
             f"{validators + trainers} stores are equal, block by block; state "

@@ -18,7 +18,11 @@ from chain import ledger
 from chain.adapters.explorer import Explorer, row
 from chain.adapters.node import key_of
 from chain.adapters.setup import GRANT, Plan, parties
+from chain.confirmation import Dispute
+from chain.envelope import read
+from chain.machine import KINDS
 from chain.records import JobStatus
+from chain.refusal import Code, Refused
 from gvm.errors import GvmError
 
 TIMEOUT = 600
@@ -179,16 +183,62 @@ def progress(explorer: Explorer, events: list[str]) -> Table:
     return table
 
 
+TOLD = ("round refuted", "challenge failed", "node slashed", "job finished")
+"""Notices that the table of verdicts shows, with disputes."""
+
+
+def verdicts(plan: Plan, explorer: Explorer) -> Table:
+    """Every dispute that a block holds, what the referee said, who was slashed for it, and what the
+    rounds paid."""
+    names = {key_of(party.name).account: party.name for party in parties(plan)}
+    names[key_of("owner").account] = "owner"
+    table = Table(title="disputes and verdicts")
+    for head in ("height", "what", "who", "amount"):
+        table.add_column(head, justify="right" if head in ("height", "amount") else "left")
+    limit = explorer.state.parameters.max_transaction_bytes
+    for shown in explorer.blocks:
+        height = str(shown.block.height)
+        for data, receipt in zip(shown.block.transactions, shown.receipts, strict=False):
+            try:
+                found = read(data, limit, KINDS)
+            except Refused:
+                continue
+            if isinstance(found.action, Dispute) and receipt.code == Code.OK:
+                what = f"disputes subject {found.action.subject}"
+                table.add_row(height, what, names.get(found.sender, ""), "")
+        for receipt in shown.receipts:
+            for notice in receipt.notices:
+                if notice.kind in TOLD:
+                    who = names.get(notice.subject, "")
+                    table.add_row(height, notice.kind, who, str(notice.amount))
+    return table
+
+
+def earnings(plan: Plan, explorer: Explorer) -> dict[str, int]:
+    """What the rounds have paid to whom."""
+    names = {key_of(party.name).account: party.name for party in parties(plan)}
+    paid: dict[str, int] = {}
+    for shown in explorer.blocks:
+        for receipt in shown.receipts:
+            for notice in receipt.notices:
+                if notice.kind == "paid" and notice.subject in names:
+                    name = names[notice.subject]
+                    paid[name] = paid.get(name, 0) + notice.amount
+    return paid
+
+
 def balances(plan: Plan, explorer: Explorer) -> Table:
     """What everybody has at the end, and what was gained or lost."""
     table = Table(title="balances", caption=f"supply {explorer.state.supply}")
-    for head in ("account", "habit", "balance", "stake", "bond", "change"):
+    paid = earnings(plan, explorer)
+    for head in ("account", "habit", "balance", "stake", "bond", "paid", "change"):
         table.add_column(head, justify="left" if head in ("account", "habit") else "right")
     for party in parties(plan):
         found = explorer.account(key_of(party.name).account)
         whole = found["balance"] + (found["stake"] or 0) + (found["bond"] or 0)
         cells = ("" if found[k] is None else str(found[k]) for k in ("balance", "stake", "bond"))
-        table.add_row(party.name, party.habit, *cells, f"{whole - GRANT:+d}")
+        got = str(paid.get(party.name, 0))
+        table.add_row(party.name, party.habit, *cells, got, f"{whole - GRANT:+d}")
     owner = ledger.balance(explorer.state, key_of("owner").account)
-    table.add_row("owner", "", str(owner), "", "", f"{owner - GRANT:+d}")
+    table.add_row("owner", "", str(owner), "", "", "", f"{owner - GRANT:+d}")
     return table

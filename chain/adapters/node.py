@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from chain import ledger
-from chain.adapters.agents import Agent, Service, Trainer, Witness, question_of
+from chain.adapters.agents import Agent, Service, Trainer, Witness
 from chain.adapters.execution import Evaluator, Remembering
 from chain.adapters.frames import Frame, pack, read_frame
+from chain.adapters.sending import Mark, answer, mark_of, sealed
 from chain.adapters.store import Store
 from chain.adapters.work import Workshop
-from chain.codec import CodecError, decode, encode
-from chain.envelope import kind_of, seal
+from chain.codec import CodecError
+from chain.envelope import kind_of
 from chain.evidence import DoubleVote
 from chain.genesis import begin
 from chain.hashes import plain
@@ -38,7 +39,6 @@ from chain.refusal import Refused
 from chain.trainers import Reveal
 
 SERVED = 16
-FEE = 1000
 RESEND = 6
 """Blocks after which a transaction that is in no block is sent again."""
 OFFERED = 64
@@ -80,7 +80,7 @@ class Node:
         self.wanted: set[bytes] = set()
         self.offered: dict[bytes, bytes] = {}
         self.flight: dict[bytes, tuple[int, int, bytes]] = {}
-        self.tried: set[tuple[bytes, str, bytes, int]] = set()
+        self.tried: set[Mark] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.stop = asyncio.Event()
         self.failed = ""
@@ -91,9 +91,11 @@ class Node:
             case "witness":
                 return Witness(key)
             case "service":
-                return Service(key, work.evaluate, self.store, row.get("lazy", False))
+                habit = row.get("habit", "honest")
+                return Service(key, work.evaluate, self.store, habit, work.show)
             case "trainer":
-                return Trainer(key, work.train, work.evaluate, row.get("habit", "honest"))
+                habit = row.get("habit", "honest")
+                return Trainer(key, work.train, work.evaluate, habit, work.show)
         raise ValueError(f"role must be witness, service or trainer, received {row['role']}")
 
     # -- life
@@ -200,11 +202,10 @@ class Node:
         for job, found in state.rounds.items():
             for agent in self.agents:
                 for key, action in agent.plan(state, job, found):
-                    kind = kind_of(type(action))
-                    self.submit(key, action, (key.account, kind, job, found.number))
+                    self.submit(key, action, mark_of(state, key, action, job, found.number))
         self.resend()
 
-    def submit(self, key: Key, action: Any, mark: tuple[bytes, str, bytes, int]) -> None:
+    def submit(self, key: Key, action: Any, mark: Mark) -> None:
         """Signs an action, unless the key has one on its way or has done this before."""
         state = self.application.state
         nonce = ledger.account_of(state, key.account).nonce
@@ -212,10 +213,8 @@ class Node:
         if mark in self.tried or (waiting is not None and waiting[0] >= nonce):
             return
         self.tried.add(mark)
-        # L38: the first answer to a question is on the disk before it leaves, and stays the answer.
-        said = self.store.say(question_of(*mark), encode(action))
-        action = decode(type(action), said)
-        data = seal(key, state.identity, nonce, FEE, action)
+        action = answer(self.store, mark, action)
+        data = sealed(state, key, nonce, action)
         self.flight[key.account] = (nonce, state.height, data)
         if isinstance(action, Reveal) and action.parameters in self.workshop.made:
             self.broadcast(Frame("blob", self.workshop.made[action.parameters]))

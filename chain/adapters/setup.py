@@ -25,17 +25,20 @@ from chain.records import Terms
 
 SERVICES = 3
 """Nodes for hire that each validator's process hosts."""
+CONSPIRATORS = 5
+"""The same in a conspiracy: those that are slashed serve no more in the next round."""
 SEATS = 4
 LAZY = (1, 1)
 """The service that computes nothing."""
 FOLDS = 4
-TIMING = Timing(200, 60, 60, 200, 60, 120, 2)
+TIMING = Timing(200, 60, 60, 200, 60, 120, 6)
 GRANT = 10_000_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a devnet is made of."""
+    """What a devnet is made of. ``conspiracy``: in the first round every node for hire but the lazy
+    one certifies what the lying trainer claims."""
 
     folder: Path
     validators: int
@@ -43,6 +46,7 @@ class Plan:
     rounds: int
     block_time: float = 0.15
     tick: float = 0.01
+    conspiracy: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,15 @@ class Party:
 
 def parties(plan: Plan) -> list[Party]:
     """Witnesses and their services, then trainers: the first honest, the second lies, the third
-    copies, further ones are honest. One service is lazy."""
+    copies, further ones are honest. One service is lazy, the others honest or conspirators."""
     made = []
     for i in range(plan.validators):
         made.append(Party(f"witness {i}", i, "witness"))
-        for j in range(SERVICES):
-            lazy = (i, j) == LAZY
-            made.append(Party(f"service {i}.{j}", i, "service", "lazy" if lazy else ""))
+        for j in range(CONSPIRATORS if plan.conspiracy else SERVICES):
+            habit = "conspirator" if plan.conspiracy else "honest"
+            if (i, j) == LAZY:
+                habit = "lazy"
+            made.append(Party(f"service {i}.{j}", i, "service", habit))
     for i in range(plan.trainers):
         habit = {1: "liar", 2: "copier"}.get(i, "honest")
         made.append(Party(f"trainer {i}", plan.validators + i, "trainer", habit))
@@ -151,11 +157,7 @@ def split(images: NDArray[Any], labels: NDArray[Any]) -> tuple[list[Fold], int]:
 def agent_row(party: Party) -> dict[str, Any]:
     """An agent in node.json."""
     found: dict[str, Any] = {"key": party.name, "role": party.role}
-    if party.role == "service":
-        found["lazy"] = party.habit == "lazy"
-    elif party.role == "trainer":
-        found["habit"] = party.habit
-    return found
+    return found if party.role == "witness" else found | {"habit": party.habit}
 
 
 def first_model(images: NDArray[Any], labels: NDArray[Any]) -> gvm.Model:

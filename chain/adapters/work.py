@@ -58,6 +58,12 @@ class Workshop:
     def _evaluate(self, parameters: bytes, fold: bytes) -> Entry:
         return self.evaluator.finding(parameters, fold)
 
+    def show(self, parameters: bytes, fold: bytes) -> bytes | None:
+        """The opening of named parameters and a named fold for the referee; None where they are not
+        here."""
+        data, test = self.find(parameters), self.find(fold)
+        return None if data is None or test is None else self.evaluator.opening(data, test)
+
     def train(self, parent: bytes, number: int) -> bytes | None:
         """The name of parameters that are trained from a parent's; None while they are not."""
         data = self.find(parent)
