@@ -8,13 +8,15 @@ Runs ``seeds`` networks of 4 validators with 1 faulty and ``wide`` networks of 7
 ``markets`` jobs of LBFT against an oracle, then looks for each control of
 ``chain.simulator.controls`` and each mutant of ``chain.simulator.mutants`` in at most 1 000 seeds.
 Status 1 where an invariant broke or one of them was not found. A run with a journal goes on where
-it was interrupted, if the commit is the same.
+it was interrupted, also from another commit if nothing that the networks run has changed since;
+results name the commits of their seeds.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -37,24 +39,45 @@ Place = tuple[int, int, int, int]
 """What names a seed's run: validators, faulty, heights, seed; zeros before the seed of a market."""
 
 
+NETWORKS = (
+    "gvm/cbor.py",
+    "chain/orderer",
+    *(f"chain/simulator/{n}.py" for n in ("applications", "checks", "dice", "faults", "network")),
+    *(f"chain/{n}.py" for n in ("application", "codec", "evidence", "hashes", "keys")),
+    *(f"chain/{n}.py" for n in ("quorum", "votes")),
+)
+"""What a network of short lists runs: markets run all of the chain."""
+
+
+def is_same(since: str) -> bool:
+    """Whether networks run the same code now as at a commit."""
+    command = ["git", "diff", "--quiet", since, "HEAD", "--", *NETWORKS]
+    found = subprocess.run(command, cwd=Path(__file__).parents[1], check=False, capture_output=True)
+    return found.returncode == 0
+
+
 class Journal:
     """The seeds that are done, a line each; without a path they are in memory only."""
 
     def __init__(self, path: Path | None) -> None:
         self.path, self.commit = path, commit()
         self.rows: dict[Place, dict[str, Any]] = {}
+        known: dict[str, bool] = {}
         if path is not None and path.exists():
             for line in path.read_text().splitlines():
                 row = json.loads(line)
-                if row["commit"] == self.commit:
+                made = row["commit"]
+                if made not in known:
+                    known[made] = not made.endswith("-dirty") and is_same(made)
+                if made == self.commit or (row["place"][0] > 0 and known[made]):
                     self.rows[tuple(row["place"])] = row
 
     def keep(self, place: Place, row: dict[str, Any]) -> None:
         """Writes a seed down."""
-        self.rows[place] = row
+        row = self.rows[place] = {**row, "place": place, "commit": self.commit}
         if self.path is not None:
             with open(self.path, "a") as file:
-                file.write(json.dumps({**row, "place": place, "commit": self.commit}) + "\n")
+                file.write(json.dumps(row) + "\n")
 
 
 def place_of(setting: Setting, seed: int) -> Place:
@@ -98,6 +121,7 @@ def many(setting: Setting, seeds: int, processes: int, journal: Journal) -> dict
         "faulty": setting.faulty,
         "heights": setting.heights,
         "seeds": seeds,
+        "commits": sorted({row["commit"] for row in rows}),
         "decided": len(decided),
         "violations": sorted((row["seed"], row["violation"]) for row in rows if row["violation"]),
         "faults": dict(sorted(zoo.items())),
