@@ -38,6 +38,9 @@ def devnet(
     conspiracy: Annotated[
         bool, typer.Option(help="In the first round all nodes certify what the 2nd trainer claims.")
     ] = False,
+    late: Annotated[
+        bool, typer.Option(help="A further node joins later, from a snapshot of the others.")
+    ] = False,
     kill: Annotated[bool, typer.Option(help="Kill a validator and start it again.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Draw the loss: .png or .svg.")] = None,
 ) -> None:
@@ -53,14 +56,13 @@ def devnet(
     arrays = read_data(*(data or (None, None)))
     with tempfile.TemporaryDirectory(prefix="gvm-devnet-") as temporary:
         where = folder or Path(temporary)
-        plan = Plan(where, validators, trainers, rounds, conspiracy=conspiracy)
+        plan = Plan(where, validators, trainers, rounds, conspiracy=conspiracy, late=late)
         make(plan, arrays)
         explorer = network.run(plan, console, kill)
         console.print(network.verdicts(plan, explorer))
         console.print(network.balances(plan, explorer))
         console.print(
-            f"{validators + trainers} stores are equal, block by block; state "
-            f"{explorer.status()['state']}"
+            f"{plan.processes} stores are equal, block by block; state {explorer.status()['state']}"
         )
         if plot is not None:
             draw(explorer, plot)
@@ -130,6 +132,41 @@ def abci(
         asyncio.run(server.run(address))
     except ValueError as error:
         raise GvmError(f"--address: {error}") from None
+
+
+@app.command()
+def snapshot(
+    node: Folder,
+    to: Annotated[Path, typer.Option("--to", "-o", help="The file to write.")],
+) -> None:
+    """Write a node's newest snapshot to a file, for a node that is to begin from it."""
+    from chain.adapters.statesync import write_bundle
+    from chain.adapters.store import Store
+    from gvm.files import write_bytes
+
+    store = Store(node, read_only=True)
+    heights = store.snapshots()
+    if not heights:
+        raise GvmError(f"{node}: holds no snapshot")
+    write_bytes(to, write_bundle(*store.snapshot(heights[0])))
+    report({"height": heights[0], "file": str(to), "bytes": to.stat().st_size})
+
+
+@app.command()
+def restore(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Holds genesis.cbor and model.dmodel.")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot.")],
+    trust: Annotated[
+        str | None, typer.Option(metavar="HEIGHT:HASH", help="The block above it, if you know it.")
+    ] = None,
+) -> None:
+    """Let a new node begin from a snapshot's state; it is checked first."""
+    from chain.adapters.statesync import Trust, restored
+
+    base = restored(folder, file, None if trust is None else Trust.read(trust))
+    report({"height": base.state.height, "block": base.state.parent.hex()})
 
 
 @app.command()

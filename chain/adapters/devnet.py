@@ -17,7 +17,7 @@ from rich.table import Table
 from chain import ledger
 from chain.adapters.explorer import Explorer, row
 from chain.adapters.node import key_of
-from chain.adapters.setup import GRANT, Plan, parties
+from chain.adapters.setup import GRANT, Plan, is_late, parties
 from chain.confirmation import Dispute
 from chain.envelope import read
 from chain.machine import KINDS
@@ -66,10 +66,11 @@ class Process:
 @contextmanager
 def running(plan: Plan) -> Iterator[list[Process]]:
     """All processes of a plan, stopped at the end whatever happens."""
-    found = [Process(plan.folder / f"node-{i}") for i in range(plan.validators + plan.trainers)]
+    found = [Process(plan.folder / f"node-{i}") for i in range(plan.processes)]
     try:
-        for process in found:
-            process.start()
+        for number, process in enumerate(found):
+            if not is_late(plan, number):
+                process.start()
         yield found
     finally:
         for process in found:
@@ -81,7 +82,7 @@ def run(plan: Plan, console: Console, kill: bool = True) -> Explorer:
     again. Returns what node 0 holds; raises :class:`gvm.GvmError` where the nodes do not end
     equal."""
     explorer = Explorer(plan.folder / "node-0")
-    victim, events = plan.validators - 2, list[str]()
+    victim, events, killed = plan.validators - 2, list[str](), False
     with running(plan) as processes, live(console) as show:
         begin, restart_at = time.monotonic(), 0.0
         while not is_finished(explorer):
@@ -92,10 +93,15 @@ def run(plan: Plan, console: Console, kill: bool = True) -> Explorer:
                 raise GvmError(f"{dead[0]} ended by itself; see {plan.folder / dead[0]}/log.txt")
             explorer.follow()
             rounds = decided(explorer)
-            if kill and len(rounds) >= 1 and not events:
+            if kill and len(rounds) >= 1 and not restart_at and not killed:
+                killed = True
                 processes[victim].kill()
                 events.append(f"node {victim} killed at height {explorer.state.height}")
                 restart_at = time.monotonic() + 2
+            late = processes[-1] if plan.late else None
+            if late is not None and late.process is None and explorer.store.snapshots():
+                late.start()
+                events.append(f"node {plan.processes - 1} joins at height {explorer.state.height}")
             if restart_at and time.monotonic() > restart_at:
                 processes[victim].start()
                 events.append(f"node {victim} restarted at height {explorer.state.height}")
@@ -124,7 +130,7 @@ def wait_for_all(plan: Plan, height: int) -> None:
     """Waits until every node has stored a height."""
     from chain.adapters.store import Store
 
-    folders = [plan.folder / f"node-{i}" for i in range(plan.validators + plan.trainers)]
+    folders = [plan.folder / f"node-{i}" for i in range(plan.processes)]
     stores = [Store(folder, read_only=True) for folder in folders]
     end = time.monotonic() + 30
     while min(store.height for store in stores) < height and time.monotonic() < end:
@@ -135,15 +141,16 @@ def compare(plan: Plan) -> int:
     """The height that all stores have, up to which they are equal, block by block and state by
     state."""
     explorers = []
-    for i in range(plan.validators + plan.trainers):
+    for i in range(plan.processes):
         explorer = Explorer(plan.folder / f"node-{i}")
         explorer.follow()
         explorers.append(explorer)
-    height = min(len(explorer.blocks) for explorer in explorers)
+    height = min(explorer.height for explorer in explorers)
     for i, explorer in enumerate(explorers):
-        for mine, first in zip(explorer.blocks[:height], explorers[0].blocks[:height], strict=True):
+        for at in range(explorer.base + 1, height + 1):
+            mine, first = explorer.at(at), explorers[0].at(at)
             if (mine.block, mine.root) != (first.block, first.root):
-                raise GvmError(f"node {i} differs from node 0 at height {mine.block.height}")
+                raise GvmError(f"node {i} differs from node 0 at height {at}")
     return height
 
 

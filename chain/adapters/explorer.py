@@ -9,6 +9,7 @@ from typing import Any
 
 from chain import ledger
 from chain.adapters.execution import Evaluator, Remembering
+from chain.adapters.statesync import check_snapshot
 from chain.adapters.store import Store
 from chain.blocks import Block, block_hash, read_block
 from chain.envelope import read
@@ -40,6 +41,27 @@ class Explorer:
         self.execution = evaluator.execution(Remembering())
         self.state: State = begin(self.store.genesis(), self.execution)
         self.blocks: list[Shown] = []
+        self.base = 0
+
+    def _begin_from_snapshot(self) -> None:
+        """Of a node that holds no first block: its oldest snapshot."""
+        for height in self.store.snapshots()[-1:]:
+            offer, chunks = self.store.snapshot(height)
+            limit = self.state.parameters.max_block_bytes
+            above = read_block(offer.decided.value.block, limit)
+            self.state = check_snapshot(offer, chunks, self.state, above).state
+            self.base = height
+
+    @property
+    def height(self) -> int:
+        """The last height that was followed."""
+        return self.base + len(self.blocks)
+
+    def at(self, height: int) -> Shown:
+        """The block of a height; raises :class:`gvm.GvmError` for one that is not here."""
+        if not self.base < height <= self.height:
+            raise GvmError(f"block must be in [{self.base + 1}, {self.height}], received {height}")
+        return self.blocks[height - self.base - 1]
 
     def follow(self) -> list[Shown]:
         """Applies what is new."""
@@ -48,7 +70,9 @@ class Explorer:
     def steps(self) -> Iterator[Shown]:
         """Applies what is new, one block at a time: ``state`` is the one after each."""
         limit = self.state.parameters.max_block_bytes
-        for _, value, certificate in self.store.blocks(len(self.blocks) + 1):
+        if not self.height and not self.store.has_first_block:
+            self._begin_from_snapshot()
+        for _, value, certificate in self.store.blocks(self.height + 1):
             block = read_block(value.block, limit)
             self.state, receipts = apply_block(self.state, block, self.execution)
             self.blocks.append(Shown(block, certificate, receipts, root(self.state)))
@@ -72,9 +96,7 @@ class Explorer:
 
     def block(self, height: int) -> dict[str, Any]:
         """One block."""
-        if not 1 <= height <= len(self.blocks):
-            raise GvmError(f"block must be in [1, {len(self.blocks)}], received {height}")
-        shown = self.blocks[height - 1]
+        shown = self.at(height)
         rows = []
         limit = self.state.parameters.max_transaction_bytes
         for data, receipt in zip(shown.block.transactions, shown.receipts, strict=False):

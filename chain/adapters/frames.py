@@ -12,7 +12,8 @@ MAX_FRAME = 1 << 26
 
 @dataclass(frozen=True)
 class Frame:
-    """One message between processes. ``kind``: hello, order, transaction, want or blob."""
+    """One message between processes. ``kind``: hello, order, transaction, want, blob, and for who
+    begins from a snapshot: offers, offer, chunks, chunk."""
 
     kind: Text
     body: bytes

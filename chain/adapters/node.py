@@ -21,10 +21,13 @@ from chain import ledger
 from chain.adapters.agents import Agent, Service, Trainer, Witness
 from chain.adapters.execution import Evaluator, Remembering
 from chain.adapters.frames import Frame, pack, read_frame
+from chain.adapters.joining import Joining
 from chain.adapters.sending import Mark, answer, mark_of, sealed
+from chain.adapters.statesync import Base, Trust, check_snapshot, offer_of
 from chain.adapters.store import Store
 from chain.adapters.work import Workshop
-from chain.codec import CodecError
+from chain.blocks import read_block
+from chain.codec import CodecError, encode
 from chain.envelope import kind_of
 from chain.evidence import DoubleVote
 from chain.genesis import begin
@@ -36,7 +39,9 @@ from chain.orderer.intake import is_behind
 from chain.orderer.messages import Decided, Message, read_message, write_message
 from chain.orderer.step import first_state, restore, step
 from chain.refusal import Refused
+from chain.snapshot import dump
 from chain.trainers import Reveal
+from gvm.errors import GvmError
 
 SERVED = 16
 RESEND = 6
@@ -84,6 +89,7 @@ class Node:
         self.tasks: set[asyncio.Task[None]] = set()
         self.stop = asyncio.Event()
         self.failed = ""
+        self.joining: Joining | None = None
 
     def _agent(self, row: dict[str, Any]) -> Agent:
         key, work = key_of(row["key"]), self.workshop
@@ -109,8 +115,12 @@ class Node:
         server = await asyncio.start_server(self.accept, host, port)
         for other in range(self.index):
             self.spawn(self.dial(other))
-        self.resume()
-        await self.stop.wait()
+        try:
+            await self.join()
+            self.resume()
+            await self.stop.wait()
+        except GvmError as error:
+            self.fail(error)
         server.close()
         for task in self.tasks:
             task.cancel()
@@ -124,7 +134,12 @@ class Node:
     def resume(self) -> None:
         """Applies what is stored, then goes on where the log ends."""
         below = self.state
-        for height, value, certificate in self.store.blocks(1):
+        base = self.base()
+        if base is not None:
+            self.application.state = base.state
+            below = replace(below, decided=base.certificate, members=base.members)
+        start = self.application.state.height + 1
+        for height, value, certificate in self.store.blocks(start):
             members = self.application.validators(height)
             self.application.apply(height, value.block)
             below = replace(self.state, decided=certificate, members=members)
@@ -135,6 +150,33 @@ class Node:
         else:
             self.state, actions = restore(self.config, (below, height), record)
         self.perform(actions)
+
+    def base(self) -> Base | None:
+        """The newest snapshot that is stored, under the root that its block names; None where there
+        is none."""
+        for height in self.store.snapshots():
+            offer, chunks = self.store.snapshot(height)
+            first = self.application.state
+            block = read_block(offer.decided.value.block, first.parameters.max_block_bytes)
+            return check_snapshot(offer, chunks, first, block, self.verify)
+        return None
+
+    async def join(self) -> None:
+        """Begins from a snapshot of the peers where the node is told to and holds nothing yet."""
+        if not self.settings.get("sync") or self.store.height:
+            return
+        trust, first = self.settings.get("trust"), self.application.state
+        self.joining = Joining(self, first, None if trust is None else Trust.read(trust))
+        offer, chunks, _ = await self.joining.run(self.settings.get("sync_seconds", 60))
+        self.store.keep_snapshot(offer, chunks)
+        self.joining = None
+
+    def save_snapshot(self, decided: Decided) -> None:
+        """Keeps the state below a decided block where one is due."""
+        state, every = self.application.state, self.settings.get("snapshots", 0)
+        if every and state.height and state.height % every == 0:
+            chunks = dump(state)
+            self.store.keep_snapshot(offer_of(decided, chunks), chunks)
 
     # -- consensus
 
@@ -173,6 +215,7 @@ class Node:
                     event = orderer.Timeout(wait, height, round_)
                     loop.call_later(ticks * tick, self.handle, event)
                 case orderer.Decide(height, value, found):
+                    self.save_snapshot(Decided(value, found))
                     self.store.append(height, value, found)
                     self.application.apply(height, value.block)
                     # Who is behind does not keep the pace of the others: it would never catch up.
@@ -291,7 +334,18 @@ class Node:
 
     def take(self, peer: int, frame: Frame) -> None:
         """One frame; what is not understood is dropped."""
+        if self.joining is not None:
+            self.joining.take(peer, frame)
+            return
         match frame.kind:
+            case "offers":
+                for height in self.store.snapshots()[:1]:
+                    offer, _ = self.store.snapshot(height)
+                    self.send(peer, Frame("offer", encode(offer)))
+            case "chunks":
+                data = self.store.chunk(frame.body)
+                if data is not None:
+                    self.send(peer, Frame("chunk", data))
             case "order":
                 try:
                     message: Message = read_message(frame.body)

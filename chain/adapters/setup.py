@@ -38,7 +38,8 @@ GRANT = 10_000_000
 @dataclass(frozen=True)
 class Plan:
     """What a devnet is made of. ``conspiracy``: in the first round every node for hire but the lazy
-    one certifies what the lying trainer claims."""
+    one certifies what the lying trainer claims. ``late``: a further process holds no block and
+    begins from a snapshot of the others. ``snapshots``: blocks between them."""
 
     folder: Path
     validators: int
@@ -47,6 +48,13 @@ class Plan:
     block_time: float = 0.15
     tick: float = 0.01
     conspiracy: bool = False
+    late: bool = False
+    snapshots: int = 20
+
+    @property
+    def processes(self) -> int:
+        """Validators, trainers, and one that joins late."""
+        return self.validators + self.trainers + self.late
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def make(plan: Plan, data: tuple[NDArray[Any], NDArray[Any]]) -> None:
     model = first_model(images, labels)
     folds, held_out = split(images, labels)
     genesis = make_genesis(plan, model, folds)
-    ports = free_ports(plan.validators + plan.trainers)
+    ports = free_ports(plan.processes)
     peers = [["127.0.0.1", port] for port in ports]
     for process in range(len(peers)):
         folder = plan.folder / f"node-{process}"
@@ -135,12 +143,19 @@ def make(plan: Plan, data: tuple[NDArray[Any], NDArray[Any]]) -> None:
             "tick": plan.tick,
             "block_time": plan.block_time,
             "agents": [agent_row(p) for p in mine],
+            "snapshots": plan.snapshots,
+            "sync": is_late(plan, process),
         }
         (folder / "node.json").write_text(json.dumps(settings, indent=1) + "\n")
-        if process >= plan.validators:
+        if process >= plan.validators and not is_late(plan, process):
             part = slice(held_out + process - plan.validators, None, plan.trainers)
             shard = Fold.of(images[part], labels[part])
             (folder / "train.cbor").write_bytes(shard.encoded)
+
+
+def is_late(plan: Plan, process: int) -> bool:
+    """Whether a process joins when the others have decided a round."""
+    return plan.late and process == plan.processes - 1
 
 
 def split(images: NDArray[Any], labels: NDArray[Any]) -> tuple[list[Fold], int]:

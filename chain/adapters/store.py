@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from chain.adapters.statesync import Offer
 from chain.codec import decode, encode
 from chain.genesis import Genesis
 from chain.hashes import plain
@@ -15,8 +16,15 @@ from chain.orderer.state import Safety
 from chain.orderer.wal import frame, last_record
 from gvm.files import write_bytes
 
+KEPT = 2
+"""Snapshots that are kept, the newest ones."""
 MAX_LOG = 1 << 20
 """Bytes of log after which it is begun anew with its last record."""
+
+
+def snapshot_height(offer: Offer) -> int:
+    """The height of an offered state: below the block that names it."""
+    return offer.decided.certificate.height - 1
 
 
 class Store:
@@ -41,14 +49,27 @@ class Store:
             self._base.execute(
                 "CREATE TABLE IF NOT EXISTS said (question BLOB PRIMARY KEY, data BLOB NOT NULL)"
             )
+            self._base.execute(
+                "CREATE TABLE IF NOT EXISTS snapshots"
+                " (height INTEGER PRIMARY KEY, offer BLOB NOT NULL)"
+            )
+            self._base.execute(
+                "CREATE TABLE IF NOT EXISTS chunks"
+                " (height INTEGER, number INTEGER, name BLOB NOT NULL, data BLOB NOT NULL,"
+                " PRIMARY KEY (height, number))"
+            )
 
     # -- blocks
 
     @property
     def height(self) -> int:
-        """How many blocks are stored."""
-        (count,) = self._base.execute("SELECT COALESCE(MAX(height), 0) FROM blocks").fetchone()
-        return int(count)
+        """The last height that is here, as a block or as a snapshot."""
+        (last,) = self._base.execute(
+            "SELECT MAX(height) FROM"
+            " (SELECT 0 AS height UNION SELECT MAX(height) FROM blocks"
+            " UNION SELECT MAX(height) FROM snapshots)"
+        ).fetchone()
+        return int(last)
 
     def append(self, height: int, value: Value, certificate: Certificate) -> None:
         """Stores a decided block."""
@@ -67,6 +88,50 @@ class Store:
         )
         for height, value, certificate in rows.fetchall():
             yield height, decode(Value, value), decode(Certificate, certificate)
+
+    # -- snapshots
+
+    def keep_snapshot(self, offer: Offer, chunks: list[bytes]) -> None:
+        """Stores a checked snapshot, whole or not at all, and drops old ones."""
+        height = snapshot_height(offer)
+        rows = zip(range(len(chunks)), offer.chunks, chunks, strict=True)
+        with self._base:
+            self._base.execute(
+                "INSERT OR REPLACE INTO snapshots VALUES (?, ?)", (height, encode(offer))
+            )
+            self._base.executemany(
+                "INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)",
+                [(height, number, name, data) for number, name, data in rows],
+            )
+            for old in self.snapshots()[KEPT:]:
+                self._base.execute("DELETE FROM snapshots WHERE height = ?", (old,))
+                self._base.execute("DELETE FROM chunks WHERE height = ?", (old,))
+
+    def snapshots(self) -> list[int]:
+        """The heights of the snapshots that are kept, newest first."""
+        rows = self._base.execute("SELECT height FROM snapshots ORDER BY height DESC")
+        return [int(height) for (height,) in rows]
+
+    def snapshot(self, height: int) -> tuple[Offer, list[bytes]]:
+        """The snapshot of a height that :meth:`snapshots` lists."""
+        (offer,) = self._base.execute(
+            "SELECT offer FROM snapshots WHERE height = ?", (height,)
+        ).fetchone()
+        rows = self._base.execute(
+            "SELECT data FROM chunks WHERE height = ? ORDER BY number", (height,)
+        )
+        return decode(Offer, offer), [bytes(data) for (data,) in rows]
+
+    def chunk(self, name: bytes) -> bytes | None:
+        """A chunk of a kept snapshot."""
+        row = self._base.execute("SELECT data FROM chunks WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    @property
+    def has_first_block(self) -> bool:
+        """Whether the chain is here from its first block on."""
+        (first,) = self._base.execute("SELECT MIN(height) FROM blocks").fetchone()
+        return bool(first == 1)
 
     # -- blobs
 

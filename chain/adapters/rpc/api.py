@@ -62,7 +62,8 @@ def make_app(folder: Path) -> FastAPI:
     async def blocks(start: Start = 1, count: Count = 20) -> Any:
         found = view()
         last = found.explorer.state.height
-        heights = range(max(1, start), min(last, max(1, start) + count - 1) + 1)
+        first = max(found.explorer.base + 1, start)
+        heights = range(first, min(last, first + count - 1) + 1)
         following = heights.stop if heights and heights.stop <= last else None
         return {"blocks": [found.block(h) for h in heights], "next": following}
 

@@ -34,7 +34,7 @@ class View:
     def __init__(self, folder: Path) -> None:
         self.explorer = Explorer(folder)
         self.places: dict[bytes, tuple[int, int]] = {}
-        self.states: dict[int, State] = {0: self.explorer.state}
+        self.states: dict[int, State] = {self.explorer.base: self.explorer.state}
         self.peers: list[tuple[str, int]] = []
         settings = folder / "node.json"
         if settings.exists():
@@ -121,9 +121,10 @@ class View:
         return encode(Decided(value, certificate))
 
     def _shown(self, height: int) -> Any:
-        if not 1 <= height <= len(self.explorer.blocks):
-            raise missing(f"block must be in [1, {len(self.explorer.blocks)}], received {height}")
-        return self.explorer.blocks[height - 1]
+        try:
+            return self.explorer.at(height)
+        except GvmError as error:
+            raise missing(str(error)) from None
 
     def _place(self, name: bytes) -> tuple[int, int]:
         place = self.places.get(name)
