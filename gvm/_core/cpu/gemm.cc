@@ -12,10 +12,12 @@ namespace gvm {
 
 namespace {
 
-constexpr int64_t kSplitPairs = 128;   // that are summed by bytes at once
-constexpr int64_t kBlockPairs = 512;   // of a panel that are multiplied before the next panel
-constexpr int64_t kPassTerms = 16384;  // packed at a time
-constexpr int64_t kGroupColumns = 128;
+constexpr int64_t kSplitPairs = 128;         // that are summed by bytes at once
+constexpr int64_t kBlockPairs = 512;         // of a panel that are multiplied before the next panel
+constexpr int64_t kPassTerms = 16384;        // packed at a time
+constexpr int64_t kGroupColumns = 128;       // of B that a task packs for itself
+constexpr int64_t kSharedColumns = 1024;     // of packed B, where a panel is one block: long
+constexpr int64_t kSharedPartColumns = 512;  // rows are converted together; where it is several
 constexpr int64_t kBlockRows = 112;
 constexpr int64_t kSharedBytes = int64_t{1} << 25;  // of packed B at a time
 constexpr int kJamBits = 15;                        // that Convert discards of a jammed sum, and
@@ -104,13 +106,16 @@ void Pass::plan() {
   blocks_ = divide_up(pairs_, kProofPairs);
   row_panels_ = divide_up(job_.m, kernels_.rows);
   column_panels_ = divide_up(columns_.count, kernels_.columns);
-  // A sink gets rows as long as they are held.
-  const int64_t group_columns = to_.sink != nullptr ? kSunkColumns : kGroupColumns;
-  group_panels_ = group_columns / kernels_.columns;
   const int64_t threads = threads_.count();
   const int64_t most = kBlockRows / kernels_.rows;
+  const bool few = row_panels_ <= most, whole = pairs_ <= kBlockPairs;
   shared_b_ = job_.kept != nullptr;
-  if (row_panels_ > most) {
+  // A sink gets rows as long as they are held.
+  int64_t group_columns = few ? kGroupColumns : kSharedPartColumns;
+  if (whole && (shared_b_ || !few)) group_columns = kSharedColumns;
+  if (to_.sink != nullptr) group_columns = kSunkColumns;
+  group_panels_ = group_columns / kernels_.columns;
+  if (!few) {
     shared_b_ = true;
     row_parts_ = std::min(row_panels_, divide_up(divide_up(row_panels_, most), threads) * threads);
   } else if (threads > 1) {

@@ -41,6 +41,13 @@ inline void multiply_add(__m512i& sum, __m512i row, __m512i column) {
   __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(row), "v"(column));
 }
 
+// Asks for numbers of B that come later: they may be in no cache, and a processor by itself looks
+// no further than a page.
+inline void fetch(const int16_t* b) {
+  constexpr uintptr_t kAhead = 4096;
+  _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(b) + kAhead), _MM_HINT_T0);
+}
+
 // Adds `pairs` pairs to the sums: I is that of row I / V and vector I % V. Constant indices instead
 // of loops keep the sums in registers.
 template <int V, int... I>
@@ -49,6 +56,8 @@ inline void add_pairs(int64_t pairs, const int16_t*& a, const int16_t*& b, __m51
   for (int64_t p = 0; p < pairs; ++p) {
     const __m512i first_column = _mm512_load_si512(b);
     const __m512i last_column = _mm512_load_si512(b + 2 * kLanes * (V - 1));
+    fetch(b);
+    if (V == 2) fetch(b + 2 * kLanes);
     (multiply_add(sums[I], _mm512_set1_epi32(pair_at(a + 2 * (I / V))),
                   I % V == 0 ? first_column : last_column),
      ...);
