@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gvm.batch import cut_examples, examples_of
 from gvm.errors import ImportModelError
 from gvm.graph import Graph, Value, real_values
+from gvm.left_out import Histogram, Low, may_be_low
 from gvm.progress import progress_bar
 from gvm.types import RANGE
 
@@ -24,12 +25,18 @@ memory."""
 
 
 class Ranges(dict[Value, float]):
-    """The largest magnitude of each value, and in ``rms`` the root of its mean square, where data
-    was seen."""
+    """The largest magnitude of each value; where data was seen, in ``rms`` the root of its mean
+    square; in ``low`` the numbers far below the rest."""
 
-    def __init__(self, largest: Mapping[Value, float], rms: Mapping[Value, float]) -> None:
+    def __init__(
+        self,
+        largest: Mapping[Value, float],
+        rms: Mapping[Value, float],
+        low: Mapping[Value, Low] | None = None,
+    ) -> None:
         super().__init__(largest)
         self.rms = dict(rms)
+        self.low = dict(low or {})
 
 
 def calibrate(graph: Graph, inputs: Arrays, labels: Arrays, progress: bool | None = None) -> Ranges:
@@ -45,7 +52,7 @@ def calibrate(graph: Graph, inputs: Arrays, labels: Arrays, progress: bool | Non
     for value, most in seen.items():
         _check_finite(graph, value, most)
     _check_whole(graph, seen)
-    return Ranges(seen | known, seen.rms)
+    return Ranges(seen | known, seen.rms, seen.low)
 
 
 def _calibrate_in(
@@ -69,6 +76,10 @@ def _calibrate_in(
     count, size = examples_of(inputs, types), _examples_at_a_time(graph)
     largest: dict[Value, float] = {}
     squares: dict[Value, float] = {}
+    below = {v: Histogram() for v in may_be_low(graph, inputs)}
+    for p in graph.parameters:
+        if p.value in below:
+            below[p.value].add(p.data)
     counts: dict[Value, int] = {}
     with progress_bar(-(-count // size), "calibration", progress) as advance:
         for start in range(0, count, size):
@@ -85,8 +96,12 @@ def _calibrate_in(
                         largest[value] = max(largest.get(value, 0.0), most, key=_or_nan)
                         squares[value] = squares.get(value, 0.0) + _square(array, most)
                         counts[value] = counts.get(value, 0) + array.size
+                        if value in below:
+                            below[value].add(array)
             advance(f"{min(part.stop, count)} of {count} examples")
-    return Ranges(largest, {v: math.sqrt(s / max(counts[v], 1)) for v, s in squares.items()})
+    rms = {v: math.sqrt(s / max(counts[v], 1)) for v, s in squares.items()}
+    low = {v: found for v, seen in below.items() if (found := seen.low()) is not None}
+    return Ranges(largest, rms, low)
 
 
 def largest_magnitude(array: NDArray[Any]) -> float:

@@ -12,11 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gvm.errors import ImportModelError
 from gvm.given_formats import KINDS, LEAST_FRACTION_BITS, MOST_FRACTION_BITS, Formats
 from gvm.graph import TOTAL, Graph, Node, Value
+from gvm.left_out import OUT_OF_REACH, LeftOut
 from gvm.ops import OPERATORS
 from gvm.types import BITS
 
@@ -41,9 +43,6 @@ ACCUMULATOR_SHIFT = 30
 MARGINS = ((2.0, 5e-4), (1.25, 6e-4), (1.0, 0.0))
 """How far above the largest value seen an activation may reach that training does not move: the
 first factor with which rounding stays within this part of its root mean square, or the last."""
-OUT_OF_REACH = 44.0
-"""How far below twice the range of scores a number lies that leaves out: softmax makes 0 of what is
-22 below the largest, and scores may double."""
 MOST_NOISE = 1e-3
 """Where rounding to the format of the largest of several values that share one is a larger part of
 the root mean square of another, that one has no say in how far above the largest they reach."""
@@ -87,6 +86,7 @@ class Chooser:
         """Names whose format was asked for: those that an override may have."""
         self._growth: dict[Value, float] = {}
         self._limits: dict[Value, Value] = {}
+        self.left_out = LeftOut(graph, ranges, getattr(ranges, "low", {}))
         self._find_limits()
         self._find_growth()
         self._logits = self._roots_read_by("softmax", "sigmoid_cross_entropy")
@@ -238,6 +238,8 @@ class Chooser:
                 if v not in self.parameters or other in self.parameters or self.is_trained(v):
                     continue
                 forward = [n for n in self._consumers[v] if n.stage == "forward"]
+                if v in self.left_out.needed:
+                    continue
                 if forward == [node] and self._is_beyond(node, self.parameters[v].data, other):
                     self._limits[v] = other
 
@@ -245,6 +247,8 @@ class Chooser:
         """Whether a limit is out of reach of the other operand; in the place of scores, so far
         below them that softmax makes 0 of it, and of the lowest number of their format."""
         if node.op == "select":
+            if bool((np.abs(data) > self._range(node.outputs[0])).all()):
+                return True  # calibration never saw it chosen
             reach = max(self._range(r) for r in self._roots(other))
             low = bool((data <= -2 * reach - OUT_OF_REACH).all())
             return low and self._is_scores(node.outputs[0])
@@ -285,7 +289,8 @@ class Chooser:
                     self._growth[root] = max(self._growth.get(root, 1.0), grown)
 
     def _range(self, v: Value) -> float:
-        return self.ranges.get(v, 0.0) * self._growth.get(v, 1.0)
+        most = self.left_out.kept(v) if v in self.left_out.needed else self.ranges.get(v, 0.0)
+        return most * self._growth.get(v, 1.0)
 
     # -- the format of a root
 
@@ -305,6 +310,8 @@ class Chooser:
         fixed = self._fixed(v, dtype)
         if fixed is not None:
             return fixed
+        if v in self.left_out.needed:
+            return self._beside_left_out(v, dtype)
         if v in self._logits:
             headroom = 3 if dtype == "i32" else self._headroom(v)
             cap = MOST_LOGIT_BITS if dtype == "i32" else min(MOST_LOGIT_BITS, self._cap(v))
@@ -317,6 +324,14 @@ class Chooser:
         if self._is_steady(v):
             return self._steady(v, min(self.rms[v], self._quietest.get(v, math.inf)))
         return fraction_bits(self._scale(v), dtype, self._headroom(v), self._cap(v))
+
+    def _beside_left_out(self, v: Value, dtype: str) -> int:
+        """Fraction bits of a value whose very low numbers are clamped."""
+        cap = MOST_LOGIT_BITS if v in self._logits else MOST_I32_BITS
+        cap = cap if dtype == "i32" else min(cap, self._cap(v))
+        wide = math.ldexp(self._range(v), 6 if dtype == "i32" else self._headroom(v))
+        bits = fraction_bits(max(wide, self.left_out.needed[v]), dtype, 0, cap)
+        return max(0, bits) if v in self._logits else bits
 
     def _scale(self, v: Value) -> float:
         return self._weight_scale(v) if v in self.parameters else self._range(v)
@@ -336,6 +351,7 @@ class Chooser:
     def _is_steady(self, v: Value) -> bool:
         """Whether a value is an activation whose spread was seen and that training leaves alone."""
         kept = v in self.parameters or v in self._given or v in self._moved or self._is_delta(v)
+        kept = kept or v in self.left_out.needed
         return not kept and v in self.rms and self.formats.activation_headroom is None
 
     def _find_quietest(self) -> dict[Value, float]:
@@ -399,7 +415,8 @@ class Chooser:
 
     def _bias_range(self, v: Value) -> float:
         """The largest bias; where it trains, at least 1: biases start at zero and move."""
-        return max(self._range(v), 1.0) if self.is_trained(v) else self._range(v)
+        most = max(self._range(v), self.left_out.needed.get(v, 0.0))
+        return max(most, 1.0) if self.is_trained(v) else most
 
     def _bias_wish(self, v: Value) -> int:
         trained = self.is_trained(v)

@@ -102,9 +102,7 @@ def _draw_labels(graph: Graph, label: Value, count: int, formats: Formats) -> ND
 
 def _classes(graph: Graph, label: Value) -> int:
     reader = next(n for n in graph.nodes if label in n.inputs)
-    if reader.op == "sigmoid_cross_entropy":
-        return 2
-    return graph.types[reader.inputs[0]].shape[-1]
+    return 2 if reader.op == "sigmoid_cross_entropy" else graph.types[reader.inputs[0]].shape[-1]
 
 
 def quantize(graph: Graph, ranges: Mapping[Value, float], formats: Formats) -> Quantized:
@@ -219,13 +217,15 @@ class Quantizer:
     def _demands(self) -> dict[Value, list[str]]:
         """The rounded element types that consumers of each value want, preferred first."""
         demand: dict[Value, list[str]] = {}
+        wide = self.chosen.left_out.needed
         for node in reversed(self.real.nodes):
             if node.op == TOTAL:
                 continue
             operator = OPERATORS[node.op]
             for i, v in enumerate(node.inputs):
                 accepts = operator.accepted(i, node.attributes)
-                wanted = [t for t in accepts if t in ("i16", "i32")][:1]
+                first = ("i32", "i16") if v in wide else accepts
+                wanted = [t for t in first if t in accepts and t in ("i16", "i32")][:1]
                 if operator.result == "keeps" and (i == operator.keeps or operator.same_format):
                     wanted = [t for t in demand.get(node.outputs[0], []) if t in accepts] or wanted
                 for t in wanted:

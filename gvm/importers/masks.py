@@ -50,6 +50,8 @@ class _Masks:
         for node in graph.nodes:
             if node.op == "softmax":
                 self._walk(node.inputs[0])
+            elif node.op == "select" and any(map(self._is_shared, node.inputs[1:])):
+                self.choices.add(node.outputs[0])
 
     def run(self) -> Graph:
         if not self.chosen and not self.choices:
@@ -90,6 +92,16 @@ class _Masks:
             for x in node.inputs:
                 self._walk(x)
 
+    def _is_shared(self, v: Value) -> bool:
+        """Whether a value is a constant far from zero that others read too."""
+        p = self.parameters.get(v)
+        return (
+            p is not None
+            and self.readers[v] > 1
+            and not (p.trainable and p.data.size > 1)
+            and bool((np.abs(p.data) >= -LOW).all())
+        )
+
     def _is_low(self, v: Value) -> bool:
         """Whether a value is a constant of very low numbers alone."""
         p = self.parameters.get(v)
@@ -123,7 +135,7 @@ class _Masks:
     # -- what is made of it
 
     def _own(self, g: Builder, v: Value, made: Mapping[Value, Value]) -> Value:
-        if not self._is_low(v):
+        if not self._is_low(v) and not self._is_shared(v):
             return made[v]
         p = self.parameters[v]
         return self._parameter(g, p.name, p.data)

@@ -274,7 +274,9 @@ def _freeze_function(function: Any, weights: Iterable[Any], description: str) ->
         if id(outer) in known
     }
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    inputs = [t.name for t in frozen.inputs if t.dtype.is_floating or t.dtype.is_integer]
+    kinds = (t.dtype for t in frozen.inputs)
+    numbers = [k.is_floating or k.is_integer or k.is_bool for k in kinds]
+    inputs = [t.name for t, taken in zip(frozen.inputs, numbers, strict=True) if taken]
     return Frozen(
         description,
         frozen.graph.as_graph_def(),

@@ -147,7 +147,7 @@ class Translator(Shapes):
             )
         self.stored_batch = self.stored_batch or first
         whole = _only_names_rows(tensor) or _is_cast_to_rows(tensor)
-        dtype = "i32" if whole else "real"
+        dtype = "i32" if whole else "bool" if tensor.dtype.is_bool else "real"
         self.done[tensor.name] = Tensor(self.g.input(tensor.op.name, (-1, *rest), dtype))
 
     # Walking
