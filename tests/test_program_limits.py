@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
 import pytest
 
 from gvm import _core, cbor
 from tests.hand_written import (
     GRAD,
+    INPUTS,
     LOSS,
     PREDICT,
     Body,
@@ -14,10 +18,12 @@ from tests.hand_written import (
     changed,
     code,
     inference,
+    integers,
     load,
     predicting,
     put,
     refused,
+    session,
     tensor,
     trained,
 )
@@ -291,15 +297,33 @@ def test_limit_names_must_be_known() -> None:
         _core.Program(cbor.encode(inference()), {"memory": 1})
 
 
-def test_invalid_number_of_tables() -> None:
-    def tables(count: int) -> Body:
-        f = Nodes(2)
-        made = [
-            f.add("unary", 0, function=1 + i % 22, dtype=1, fraction_bits=i // 22, rounding=0)
-            for i in range(count)
-        ]
-        return inference() | {"predict": {"nodes": f.take(), "outputs": made}}
+def tables(count: int) -> Body:
+    """A program that looks its input up in so many tables."""
+    f = Nodes(2)
+    made = [
+        f.add("unary", 0, function=1 + i % 22, dtype=1, fraction_bits=i // 22, rounding=0)
+        for i in range(count)
+    ]
+    return inference() | {"predict": {"nodes": f.take(), "outputs": made}}
 
+
+def test_tables_cost_what_is_looked_up() -> None:
+    """256 tables for a few elements take less than 16 whole ones, and answer as those do."""
+    program = load(tables(256))
+    x = integers(program.tensors(INPUTS), 2, seed=1)
+    running = session(program)
+    began = time.process_time()
+    found = running.predict(x)
+    took = time.process_time() - began
+    q, fraction_bits = x[0], program.tensors(INPUTS)[0][0].fraction_bits
+    began = time.process_time()
+    for i in range(16):
+        whole = _core.unary_table(1 + i, fraction_bits, 0, 16)[0]
+        assert np.array_equal(found[i], whole[q.view(np.uint16)])
+    assert took < time.process_time() - began
+
+
+def test_invalid_number_of_tables() -> None:
     load(tables(256))
     refused(tables(257), "bad_graph", "unary, node 256: a program has at most 256 different tables")
     # The same table twice is one table.

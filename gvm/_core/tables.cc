@@ -163,40 +163,13 @@ bool exact_entry(UnaryFunction function, int64_t q, int in_bits, int out_bits, i
   return false;
 }
 
-// unary_table for the entries of `wanted`, all when that is null; the others are left alone.
-bool fill(int function, int in_bits, int out_bits, int bits, const uint8_t* wanted, int32_t* table,
-          uint8_t* clamped) {
-  if (function < 1 || function > kUnaryFunctions || in_bits < -32 || in_bits > 47 ||
-      out_bits < -32 || out_bits > kMaxTableFractionBits || (bits != 16 && bits != 32)) {
-    return false;
-  }
-  const UnaryFunction f = static_cast<UnaryFunction>(function);
-  Rounder rounder(f);
-  for (int q = -32768; q < 32768; ++q) {
-    const uint16_t index = static_cast<uint16_t>(q);
-    if (wanted != nullptr && wanted[index] == 0) continue;
-    Entry entry = {0, false};
-    if (!exact_entry(f, q, in_bits, out_bits, bits, &entry) &&
-        !rounder.round(q, in_bits, out_bits, bits, &entry)) {
-      return false;
-    }
-    table[index] = entry.value;
-    if (clamped != nullptr) clamped[index] = entry.clamped ? 1 : 0;
-  }
-  return true;
+bool valid(int function, int in_bits, int out_bits, int bits) {
+  return function >= 1 && function <= kUnaryFunctions && in_bits >= -32 && in_bits <= 47 &&
+         out_bits >= -32 && out_bits <= kMaxTableFractionBits && (bits == 16 || bits == 32);
 }
 
-bool pack(int function, int in_bits, int out_bits, int bits, const uint8_t* wanted,
-          UnaryTable* table) {
-  table->wide.assign(kTableEntries, 0);
-  table->clamped.assign(kTableEntries, 0);
-  if (!fill(function, in_bits, out_bits, bits, wanted, table->wide.data(), table->clamped.data())) {
-    return false;
-  }
-  if (bits == 16) {
-    table->narrow.assign(table->wide.begin(), table->wide.end());
-    table->wide = {};
-  }
+// Where the clamps are, and no flags where there are none.
+void describe(UnaryTable* table) {
   const std::vector<uint8_t>& flags = table->clamped;
   const auto clamps = [&](int q) { return flags[static_cast<uint16_t>(q)] != 0; };
   while (table->low + 1 < 32768 && clamps(table->low + 1)) ++table->low;
@@ -204,30 +177,116 @@ bool pack(int function, int in_bits, int out_bits, int bits, const uint8_t* want
   const int64_t at_ends = (table->low + 32769) + (32768 - table->high);
   table->clamps_at_ends = at_ends == std::count(flags.begin(), flags.end(), 1);
   if (at_ends == 0 && table->clamps_at_ends) table->clamped = {};
-  return true;
 }
 
 }  // namespace
 
+// Computes entries of one function and format; in rising order of inputs is quickest.
+class EntryMaker {
+ public:
+  // The arguments must be valid.
+  EntryMaker(int function, int in_bits, int out_bits, int bits)
+      : function_(static_cast<UnaryFunction>(function)),
+        in_bits_(in_bits),
+        out_bits_(out_bits),
+        bits_(bits),
+        rounder_(function_) {}
+
+  bool make(int q, Entry* entry) {
+    *entry = {0, false};
+    return exact_entry(function_, q, in_bits_, out_bits_, bits_, entry) ||
+           rounder_.round(q, in_bits_, out_bits_, bits_, entry);
+  }
+
+ private:
+  UnaryFunction function_;
+  int in_bits_, out_bits_, bits_;
+  Rounder rounder_;
+};
+
 bool unary_table(int function, int in_bits, int out_bits, int bits, int32_t* table,
                  uint8_t* clamped) {
-  return fill(function, in_bits, out_bits, bits, nullptr, table, clamped);
+  if (!valid(function, in_bits, out_bits, bits)) return false;
+  EntryMaker maker(function, in_bits, out_bits, bits);
+  for (int q = -32768; q < 32768; ++q) {
+    Entry entry = {0, false};
+    if (!maker.make(q, &entry)) return false;
+    const uint16_t index = static_cast<uint16_t>(q);
+    table[index] = entry.value;
+    if (clamped != nullptr) clamped[index] = entry.clamped ? 1 : 0;
+  }
+  return true;
 }
 
-bool unary_entries(int function, int in_bits, int out_bits, int bits, const int16_t* inputs,
-                   int64_t count, UnaryTable* table) {
-  std::vector<uint8_t> wanted(kTableEntries);
-  for (int64_t i = 0; i < count; ++i) wanted[static_cast<uint16_t>(inputs[i])] = 1;
-  return pack(function, in_bits, out_bits, bits, wanted.data(), table);
+GrowingTable::GrowingTable(int function, int in_bits, int out_bits, int bits) {
+  if (!valid(function, in_bits, out_bits, bits)) return;
+  maker_ = std::make_unique<EntryMaker>(function, in_bits, out_bits, bits);
+  known_.assign(kTableEntries, 0);
+  table_.clamped.assign(kTableEntries, 0);
+  if (bits == 16) {
+    table_.narrow.assign(kTableEntries, 0);
+  } else {
+    table_.wide.assign(kTableEntries, 0);
+  }
+}
+
+GrowingTable::~GrowingTable() = default;
+GrowingTable::GrowingTable(GrowingTable&&) noexcept = default;
+
+bool GrowingTable::make(int q) {
+  Entry entry = {0, false};
+  if (!maker_->make(q, &entry)) return false;
+  const uint16_t index = static_cast<uint16_t>(q);
+  if (table_.wide.empty()) {
+    table_.narrow[index] = static_cast<int16_t>(entry.value);
+  } else {
+    table_.wide[index] = entry.value;
+  }
+  table_.clamped[index] = entry.clamped ? 1 : 0;
+  known_[index] = 1;
+  return true;
+}
+
+const UnaryTable* GrowingTable::whole() {
+  if (maker_ != nullptr) {
+    for (int q = -32768; q < 32768; ++q) {
+      if (known_[static_cast<uint16_t>(q)] == 0 && !make(q)) return nullptr;
+    }
+    describe(&table_);
+    known_ = {};
+    maker_ = nullptr;
+  }
+  return table_.narrow.empty() && table_.wide.empty() ? nullptr : &table_;
+}
+
+const UnaryTable* GrowingTable::at(const int16_t* inputs, int64_t count) {
+  if (maker_ == nullptr || count >= kTableEntries - asked_) return whole();
+  asked_ += count;
+  std::vector<int16_t> missing;
+  for (int64_t i = 0; i < count; ++i) {
+    uint8_t& known = known_[static_cast<uint16_t>(inputs[i])];
+    if (known == 0) missing.push_back(inputs[i]);
+    known = 1;
+  }
+  std::sort(missing.begin(), missing.end());
+  for (const int16_t q : missing) {
+    if (!make(q)) return nullptr;
+  }
+  return &table_;
+}
+
+GrowingTable& TableCache::growing(int function, int in_bits, int out_bits, int bits) {
+  const std::vector<int> key = {function, in_bits, out_bits, bits};
+  return unary_.try_emplace(key, function, in_bits, out_bits, bits).first->second;
 }
 
 const UnaryTable* TableCache::unary(int function, int in_bits, int out_bits, int bits) {
-  const std::vector<int> key = {function, in_bits, out_bits, bits};
-  const auto found = unary_.find(key);
-  if (found != unary_.end()) return &found->second;
-  UnaryTable table;
-  if (!pack(function, in_bits, out_bits, bits, nullptr, &table)) return nullptr;
-  return &unary_.emplace(key, std::move(table)).first->second;
+  return growing(function, in_bits, out_bits, bits).whole();
+}
+
+const UnaryTable* TableCache::unary(int function, int in_bits, int out_bits, int bits,
+                                    const int16_t* inputs, int64_t count) {
+  return growing(function, in_bits, out_bits, bits).at(inputs, count);
 }
 
 const Exponentials* TableCache::exponentials(int fraction_bits) {

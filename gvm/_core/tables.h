@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <vector>
 
 namespace gvm {
@@ -50,7 +51,7 @@ bool unary_table(int function, int in_bits, int out_bits, int bits, int32_t* tab
 // fraction_bits in [0, 19]. False: an argument is out of range.
 bool exponential_table(int fraction_bits, int byte, int32_t* table);
 
-// A table as kernels read it, indexed by (uint16_t)q.
+// A table as kernels read it, indexed by (uint16_t)q. While it grows, flags are there.
 struct UnaryTable {
   std::vector<int16_t> narrow;   // bits = 16
   std::vector<int32_t> wide;     // bits = 32
@@ -60,10 +61,29 @@ struct UnaryTable {
   int low = -32769, high = 32768;
 };
 
-// The entries of the `count` inputs alone: for a few elements a whole table costs more than they
-// do. False: an argument is out of range.
-bool unary_entries(int function, int in_bits, int out_bits, int bits, const int16_t* inputs,
-                   int64_t count, UnaryTable* table);
+class EntryMaker;
+
+// A table whose entries are computed when they are first asked for: never more entries than inputs
+// were asked for, so a program pays for its elements alone. Not for concurrent use.
+class GrowingTable {
+ public:
+  GrowingTable(int function, int in_bits, int out_bits, int bits);
+  ~GrowingTable();
+  GrowingTable(GrowingTable&&) noexcept;
+
+  // With the entries of these inputs; what the others hold is not said. Null: an argument is out
+  // of range.
+  const UnaryTable* at(const int16_t* inputs, int64_t count);
+  const UnaryTable* whole();
+
+ private:
+  bool make(int q);
+
+  std::unique_ptr<EntryMaker> maker_;  // null: the table is whole, or refused
+  std::vector<uint8_t> known_;
+  int64_t asked_ = 0;
+  UnaryTable table_;
+};
 
 // The three tables of exponential_table for one format.
 struct Exponentials {
@@ -71,15 +91,19 @@ struct Exponentials {
 };
 bool make_exponentials(int fraction_bits, Exponentials* tables);
 
-// Tables by function and format, made when first asked for and kept. Not for concurrent use. Null:
-// an argument is out of range.
+// Tables by function and format, kept. Not for concurrent use. Null: an argument is out of range.
 class TableCache {
  public:
-  const UnaryTable* unary(int function, int in_bits, int out_bits, int bits);
+  const UnaryTable* unary(int function, int in_bits, int out_bits, int bits);  // the whole table
+  // A table that holds the entries of these inputs; a later call may change it.
+  const UnaryTable* unary(int function, int in_bits, int out_bits, int bits, const int16_t* inputs,
+                          int64_t count);
   const Exponentials* exponentials(int fraction_bits);
 
  private:
-  std::map<std::vector<int>, UnaryTable> unary_;
+  GrowingTable& growing(int function, int in_bits, int out_bits, int bits);
+
+  std::map<std::vector<int>, GrowingTable> unary_;
   std::map<int, Exponentials> exponentials_;
 };
 

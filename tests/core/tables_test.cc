@@ -221,15 +221,30 @@ void run_packed() {
       const Table table(function, 12, 10, bits);
       const gvm::UnaryTable* whole = cache.unary(f, 12, 10, bits);
       check(whole != nullptr && whole == cache.unary(f, 12, 10, bits), "a table is kept");
-      gvm::UnaryTable some;
-      check(gvm::unary_entries(f, 12, 10, bits, inputs.data(), 6, &some), "some entries");
+      gvm::GrowingTable growing(f, 12, 10, bits);
+      const gvm::UnaryTable* some = growing.at(inputs.data(), 6);
+      check(some != nullptr, "some entries");
       const auto holds = [&](const gvm::UnaryTable& t, int q) {
         const uint16_t i = static_cast<uint16_t>(q);
         return (bits == 16 ? t.narrow[i] : t.wide[i]) == table.at(q) &&
                (!t.clamped.empty() && t.clamped[i] != 0) == table.clamps(q);
       };
       for (int q = -32768; q < 32768; ++q) check(holds(*whole, q), "a whole table differs");
-      for (const int16_t q : inputs) check(holds(some, q), "an entry differs");
+      for (const int16_t q : inputs) check(holds(*some, q), "an entry differs");
+      // Any inputs in any order, with more calls than make it whole.
+      std::vector<int16_t> few(997);
+      for (int call = 0; call < 70; ++call) {
+        for (size_t i = 0; i < few.size(); ++i) {
+          few[i] = static_cast<int16_t>((i * 7919 + static_cast<size_t>(call) * 31) & 0x7fff);
+          if (call % 2 == 1) few[i] = static_cast<int16_t>(-few[i] - 1);
+        }
+        some = growing.at(few.data(), static_cast<int64_t>(few.size()));
+        bool same = true;
+        for (const int16_t q : few) same = same && holds(*some, q);
+        for (const int16_t q : inputs) same = same && holds(*some, q);
+        check(same, "a growing table differs");
+      }
+      check(some->clamped == whole->clamped && some->low == whole->low, "a table that is whole");
       check(whole->clamped.empty() == (function == UnaryFunction::tanh), "flags without clamps");
     }
   }
@@ -247,6 +262,7 @@ void run_packed() {
     check(same == t->clamps_at_ends, "clamps at the ends");
     if (function == UnaryFunction::tanh) check(same && t->high < 32768, "of tanh");
   }
+  check(cache.unary(0, 12, 10, 16, inputs.data(), 6) == nullptr, "a bad growing table");
   check(cache.unary(0, 12, 10, 16) == nullptr && cache.exponentials(20) == nullptr, "a bad table");
   const gvm::Exponentials* e = cache.exponentials(8);
   check(e != nullptr && e == cache.exponentials(8) && e->factor[1][1] == 395007542, "exponentials");

@@ -67,14 +67,10 @@ Status run(const Call& call) {
   const bool nearest = rounding == Rounding::nearest;
   const int bits = nearest ? dtype_bits(y.type.dtype) : 32;
   const int out_bits = y.type.fraction_bits + (nearest ? 0 : 16);
-  UnaryTable own;
-  const UnaryTable* table = &own;
-  if (call.tables != nullptr) {
-    table = call.tables->unary(function, x.type.fraction_bits, out_bits, bits);
-  } else if (!unary_entries(function, x.type.fraction_bits, out_bits, bits, x.as<int16_t>(),
-                            x.elements, &own)) {
-    table = nullptr;
-  }
+  TableCache own;
+  TableCache* const tables = call.tables != nullptr ? call.tables : &own;
+  const UnaryTable* const table =
+      tables->unary(function, x.type.fraction_bits, out_bits, bits, x.as<int16_t>(), x.elements);
   if (table == nullptr) {
     call.error->fail(Status::internal, "unary: no table of function %d", function);
     return Status::internal;
