@@ -27,6 +27,7 @@ from tests.hand_written import (
     tensor,
     trained,
 )
+from tests.vectors import refused_calls
 
 # -- bounds
 
@@ -338,3 +339,13 @@ def test_invalid_number_of_sites() -> None:
     assert load(trained()).info()["sites"] == 8
     body = {k: v for k, v in trained().items() if k not in ("grad", "apply", "state")}
     assert load(body).info()["sites"] == 0
+
+
+def test_refusals_at_run_time_are_vectors() -> None:
+    """gvm-conform asks every CPU level for them."""
+    for path, lines in (
+        (refused_calls.FILE, refused_calls.lines()),
+        (refused_calls.VALUES, refused_calls.value_lines()),
+    ):
+        missing = set(lines) - set(path.read_text().splitlines())
+        assert not missing, "python -m tests.vectors.refused_calls writes them"

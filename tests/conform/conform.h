@@ -91,6 +91,8 @@ void run_operators(conform* c);
 void run_arithmetic(conform* c);
 void run_programs(conform* c);
 void run_refusals(conform* c);
+void run_refused_calls(conform* c);
+void run_refused_values(conform* c);
 void run_training(conform* c);
 int run_drill(conform* c);
 

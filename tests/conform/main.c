@@ -107,6 +107,8 @@ int main(int argc, char** argv) {
   if (wanted(&c, "operators")) run_operators(&c);
   if (wanted(&c, "programs")) run_programs(&c);
   if (wanted(&c, "refusals")) run_refusals(&c);
+  if (wanted(&c, "refusals")) run_refused_calls(&c);
+  if (wanted(&c, "refusals")) run_refused_values(&c);
   if (wanted(&c, "training")) run_training(&c);
   if (c.cases == 0 && c.failures == 0) return usage(argv[0]);
   sha256_end(&c.all, digest);

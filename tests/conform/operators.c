@@ -286,3 +286,36 @@ void run_operators(conform* c) {
   }
   vectors_free(&v);
 }
+
+void run_refused_values(conform* c) {
+  static const char kFile[] = "operators_refused.txt";
+  char received[8192], published[64];
+  vectors v;
+  size_t line;
+  char** f;
+  int i, status;
+  if (!vectors_read(c->folder, kFile, &v)) {
+    ++c->failures;
+    return;
+  }
+  suite_begin(c);
+  for (i = 0; i < c->level_count; ++i) {
+    c->level = c->levels[i];
+    for (line = 0; line < v.line_count; ++line) {
+      if (line_fields(&v, line, &f) != 8) {
+        answer(c, kFile, line, "a line of an unknown kind", "");
+        continue;
+      }
+      value_line(c, (uint16_t)strtoul(f[0], NULL, 10), f + 1, received, sizeof received);
+      if (sscanf(received, "failed %d:", &status) == 1) {
+        snprintf(received, sizeof received, "%d", status);
+      } else if (strncmp(received, "refused", 7) != 0 && strncmp(received, "unread", 6) != 0) {
+        snprintf(received, sizeof received, "0");
+      }
+      snprintf(published, sizeof published, "%s", f[7]);
+      answer(c, kFile, line, received, published);
+    }
+  }
+  suite_end(c, "operators", "refused", v.line_count);
+  vectors_free(&v);
+}

@@ -25,13 +25,13 @@ FOLDER = Path(__file__).parent / "operators"
 LIST = Path(__file__).parent / "operators.txt"
 
 
-def _attributes(attributes: Mapping[str, AttributeValue]) -> str:
+def attributes_text(attributes: Mapping[str, AttributeValue]) -> str:
     """Values in the order of the schema, those of a list joined by commas."""
     values = [str(v) if isinstance(v, int) else ",".join(map(str, v)) for v in attributes.values()]
     return ";".join(values) or "-"
 
 
-def _types(types: Sequence[Type]) -> str:
+def types_text(types: Sequence[Type]) -> str:
     """``i64.5[-1,3]``, then ``p`` for a partial sum and ``<bound`` for a bound that is stated."""
     texts = []
     for t in types:
@@ -53,7 +53,7 @@ def _data(case: Case) -> str:
 
 def _question(operator: type[Operator], case: Case, attributes: suite.Attributes) -> str:
     place = f"{case.local} {case.offset} {case.batch}"
-    return f"value {_attributes(attributes)} {_types(case.inputs)} {_data(case)} {place}"
+    return f"value {attributes_text(attributes)} {types_text(case.inputs)} {_data(case)} {place}"
 
 
 def answer(types: Sequence[Type], outputs: Sequence[suite.Array], clamps: int) -> str:
@@ -61,7 +61,7 @@ def answer(types: Sequence[Type], outputs: Sequence[suite.Array], clamps: int) -
     digest = hashlib.sha256()
     for type_, output in zip(types, outputs, strict=True):
         digest.update(output.astype(np.dtype(NUMPY[type_.dtype]).newbyteorder("<")).tobytes())
-    return f"{_types(types)} {clamps} {digest.hexdigest()}"
+    return f"{types_text(types)} {clamps} {digest.hexdigest()}"
 
 
 def questions(
@@ -87,7 +87,8 @@ def refusals(operator: type[Operator]) -> Iterator[str]:
         try:
             suite.infer(operator, invalid.inputs, attributes)
         except ProgramError as error:
-            yield f"refuse {_attributes(attributes)} {_types(invalid.inputs)} {error.status}"
+            asked = f"{attributes_text(attributes)} {types_text(invalid.inputs)}"
+            yield f"refuse {asked} {error.status}"
 
 
 def text(operator: type[Operator]) -> str:
