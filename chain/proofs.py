@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from chain import merkle, table
 from chain.blocks import Block
-from chain.codec import Count, Digest, Size, Text, encode
+from chain.codec import (
+    CodecError,
+    Count,
+    Digest,
+    Size,
+    Text,
+    decode_value,
+    encode,
+    from_value,
+)
 from chain.hashes import SIZE, digest_of
-from chain.state import TABLES, State, leaves
+from chain.state import HEADER, TABLES, State, header_leaf, leaves
 from chain.table import Table
+from gvm.cbor import CborError
 
 BRANCH = Annotated[bytes, Size(16 * SIZE, 16 * SIZE)]
 
@@ -93,6 +103,33 @@ def verify_record(root: bytes, proof: RecordProof) -> bool:
         if proof.other is not None and proof.other[:SIZE] == proof.key:
             return False
     return found is not None and merkle.verify(root, found, proof.tree)
+
+
+@dataclass(frozen=True)
+class HeaderProof:
+    """What is in no table of a state: ``leaf`` as canonical bytes."""
+
+    leaf: bytes
+    tree: merkle.Proof
+
+
+def prove_header(state: State) -> HeaderProof:
+    """The proof of a state's header: constants, height, supply, who validates."""
+    return HeaderProof(header_leaf(state), merkle.prove(leaves(state), 0))
+
+
+def verify_header(root: bytes, proof: HeaderProof) -> State | None:
+    """The state named ``root`` without its tables; None where the proof does not hold."""
+    place = (proof.tree.index, proof.tree.count)
+    if place != (0, 1 + len(TABLES)) or not merkle.verify(root, proof.leaf, proof.tree):
+        return None
+    hints = get_type_hints(State, include_extras=True)
+    try:
+        _, *items = decode_value(proof.leaf)
+        pairs = zip(HEADER, items, strict=True)
+        return State(**{name: from_value(hints[name], item) for name, item in pairs})
+    except (CborError, CodecError, ValueError, TypeError):
+        return None
 
 
 def prove_transaction(block: Block, index: int) -> TransactionProof:

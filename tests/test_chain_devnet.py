@@ -31,17 +31,18 @@ from chain.adapters.execution import (
     read_fold,
 )
 from chain.adapters.explorer import Explorer
-from chain.adapters.frames import Frame
+from chain.adapters.frames import STRANGER, Frame, pack
 from chain.adapters.node import Node, key_of
 from chain.adapters.setup import Plan, first_model, make
 from chain.adapters.store import Store
 from chain.codec import CodecError, decode, encode
 from chain.confirmation import Confirm
 from chain.context import Claim, Verdict
-from chain.envelope import read
+from chain.envelope import read, seal
 from chain.hashes import digest_of, plain
 from chain.keys import Key
 from chain.machine import KINDS
+from chain.nodes import Leave
 from chain.orderer.messages import Certificate, Value
 from chain.orderer.state import Safety, Step
 from chain.orderer.wal import frame
@@ -287,6 +288,29 @@ def test_a_node_stops_when_its_disk_fails(tmp_path: Path, monkeypatch: pytest.Mo
         assert "disk" in node.failed
     said = [one.body for one in left if one.kind == "order"]
     assert not any(b"ballot" in body or b"proposal" in body for body in said)
+
+
+def test_a_node_hears_strangers_and_tells_them_nothing(tmp_path: Path) -> None:
+    """The interface of another process hands on transactions and blobs: no node's number is its."""
+    node = devnet_node(tmp_path)
+    data = seal(key_of("owner"), node.application.state.identity, 0, 1000, Leave())
+    blob = b"parameters"
+
+    async def scene() -> bytes:
+        server = await asyncio.start_server(node.accept, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()[:2]
+        reader, writer = await asyncio.open_connection(host, port)
+        order = Frame("order", b"not for strangers")
+        for one in (STRANGER, Frame("transaction", data), order, Frame("blob", blob)):
+            writer.write(pack(one))
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 20)
+        server.close()
+        return answer
+
+    assert asyncio.run(scene()) == b""
+    assert list(node.application.pool.values()) == [data]
+    assert list(node.offered.values()) == [blob] and not node.peers
 
 
 def failing(found: Safety) -> None:

@@ -41,6 +41,9 @@ def devnet(
     late: Annotated[
         bool, typer.Option(help="A further node joins later, from a snapshot of the others.")
     ] = False,
+    remote: Annotated[
+        bool, typer.Option(help="The 1st trainer has no node: it takes part over HTTP.")
+    ] = False,
     kill: Annotated[bool, typer.Option(help="Kill a validator and start it again.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Draw the loss: .png or .svg.")] = None,
 ) -> None:
@@ -56,7 +59,9 @@ def devnet(
     arrays = read_data(*(data or (None, None)))
     with tempfile.TemporaryDirectory(prefix="gvm-devnet-") as temporary:
         where = folder or Path(temporary)
-        plan = Plan(where, validators, trainers, rounds, conspiracy=conspiracy, late=late)
+        plan = Plan(
+            where, validators, trainers, rounds, conspiracy=conspiracy, late=late, remote=remote
+        )
         make(plan, arrays)
         explorer = network.run(plan, console, kill)
         console.print(network.verdicts(plan, explorer))
@@ -185,6 +190,37 @@ def serve(
     if not (node / "chain.sqlite").exists():
         raise GvmError(f"{node}: no chain is here")
     uvicorn.run(make_app(node), host=host, port=port, limit_concurrency=64, log_level="warning")
+
+
+@app.command()
+def agent(
+    rpc: Annotated[str, typer.Option(metavar="URL", help="A node's interface (serve).")],
+    key: Annotated[Path, typer.Option(help="A file with a secret of 64 hex digits.")],
+    genesis: Annotated[str, typer.Option(help="The hash of the chain's genesis.")],
+    folder: Annotated[Path, typer.Option(help="Keeps what the agent has signed and made.")],
+    role: Annotated[str, typer.Option(help="trainer or service.")] = "trainer",
+    data: Annotated[
+        Path | None, typer.Option(help="A trainer's labelled examples (train.cbor).")
+    ] = None,
+    job: Annotated[str | None, typer.Option(help="64 hex digits; default: the only one.")] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the node.")] = 10,
+    pause: Annotated[float, typer.Option(min=0.01, help="Seconds between questions.")] = 0.2,
+) -> None:
+    """Take part in a job without a node: train, or verify and confirm, over a node's HTTP."""
+    from chain.adapters.rpc.remote import Http, connected
+
+    remote = connected(
+        Http(rpc), key, folder, parse(genesis), None if job is None else parse(job), wait
+    )
+    if role == "trainer":
+        if data is None:
+            raise GvmError("a trainer needs --data")
+        remote.trainer(data.read_bytes())
+    elif role == "service":
+        remote.service()
+    else:
+        raise GvmError(f"--role must be trainer or service, received {role!r}")
+    remote.run(pause, lambda line: print(line, flush=True))
 
 
 @app.command()

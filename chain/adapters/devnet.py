@@ -17,9 +17,11 @@ from rich.table import Table
 from chain import ledger
 from chain.adapters.explorer import Explorer, row
 from chain.adapters.node import key_of
-from chain.adapters.setup import GRANT, Plan, is_late, parties
+from chain.adapters.setup import GRANT, Plan, free_ports, is_late, parties
+from chain.codec import decode
 from chain.confirmation import Dispute
 from chain.envelope import read
+from chain.genesis import Genesis, genesis_hash
 from chain.machine import KINDS
 from chain.records import JobStatus
 from chain.refusal import Code, Refused
@@ -30,16 +32,19 @@ TIMEOUT = 600
 
 
 class Process:
-    """A node's process, which may be killed and started again."""
+    """A node's process, which may be killed and started again, or another one beside it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, command: list[str] | None = None, log: str = "log.txt"
+    ) -> None:
+        node = ["-m", "chain.adapters.node", str(folder)]
+        self.folder, self.command, self.log = folder, command or node, log
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it; what it says goes to ``log.txt``."""
-        with open(self.folder / "log.txt", "ab") as log:
-            command = [sys.executable, "-m", "chain.adapters.node", str(self.folder)]
+        with open(self.folder / self.log, "ab") as log:
+            command = [sys.executable, *self.command]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def kill(self) -> None:
@@ -67,14 +72,30 @@ class Process:
 def running(plan: Plan) -> Iterator[list[Process]]:
     """All processes of a plan, stopped at the end whatever happens."""
     found = [Process(plan.folder / f"node-{i}") for i in range(plan.processes)]
+    beside = remote_trainer(plan) if plan.remote else []
     try:
         for number, process in enumerate(found):
             if not is_late(plan, number):
                 process.start()
+        for process in beside:
+            process.start()
         yield found
     finally:
-        for process in found:
+        for process in (*beside, *found):
             process.stop()
+
+
+def remote_trainer(plan: Plan) -> list[Process]:
+    """The HTTP interface of the node that the first trainer asks, and the trainer."""
+    folder, (port,) = plan.folder / f"node-{plan.validators}", free_ports(1)
+    name = genesis_hash(decode(Genesis, (folder / "genesis.cbor").read_bytes())).hex()
+    chain = ["-m", "gvm.cli", "chain"]
+    served = [*chain, "serve", str(folder), "--port", str(port)]
+    agent = [*chain, "agent", "--rpc", f"http://127.0.0.1:{port}", "--genesis", name]
+    agent += ["--key", str(plan.folder / "trainer-0.key"), "--folder", str(plan.folder / "agent")]
+    agent += ["--role", "trainer", "--data", str(folder / "train.cbor"), "--wait", "60"]
+    found = Process(folder, served, "serve.txt"), Process(folder, agent, "agent.txt")
+    return list(found)
 
 
 def run(plan: Plan, console: Console, kill: bool = True) -> Explorer:

@@ -19,6 +19,10 @@ class Frame:
     body: bytes
 
 
+STRANGER = Frame("hello", b"stranger")
+"""How one says hello that is no node of the network."""
+
+
 def pack(frame: Frame) -> bytes:
     """The bytes on the stream."""
     data = encode(frame)

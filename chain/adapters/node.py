@@ -20,7 +20,7 @@ from typing import Any
 from chain import ledger
 from chain.adapters.agents import Agent, Service, Trainer, Witness
 from chain.adapters.execution import Evaluator, Remembering
-from chain.adapters.frames import Frame, pack, read_frame
+from chain.adapters.frames import STRANGER, Frame, pack, read_frame
 from chain.adapters.joining import Joining
 from chain.adapters.sending import Mark, answer, mark_of, sealed
 from chain.adapters.statesync import Base, Trust, check_snapshot, offer_of
@@ -312,11 +312,22 @@ class Node:
         """A peer that says who it is; numbers matter for replies only, votes are signed."""
         with suppress(asyncio.CancelledError):  # the node is being stopped
             hello = await read_frame(reader)
+            if hello == STRANGER:
+                await self.hear(reader, writer)
+                return
             known = {str(i).encode() for i in range(len(self.settings["peers"]))}
             if hello is None or hello.kind != "hello" or hello.body not in known:
                 writer.close()
                 return
             await self.listen(int(hello.body), reader, writer)
+
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """What the interface of another process hands on: transactions and blobs. Nothing is sent
+        to it."""
+        while (frame := await read_frame(reader)) is not None:
+            if frame.kind in ("transaction", "blob") and self.joining is None:
+                self.take(-1, frame)
+        writer.close()
 
     async def listen(
         self, peer: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -20,6 +20,7 @@ from chain.codec import encode
 from chain.genesis import Founder, Genesis, Grant, Opening, require_signatures, sign_genesis
 from chain.hashes import plain
 from chain.jobs import StartJob
+from chain.keys import Key
 from chain.parameters import Parameters, Timing
 from chain.records import Terms
 
@@ -39,7 +40,8 @@ GRANT = 10_000_000
 class Plan:
     """What a devnet is made of. ``conspiracy``: in the first round every node for hire but the lazy
     one certifies what the lying trainer claims. ``late``: a further process holds no block and
-    begins from a snapshot of the others. ``snapshots``: blocks between them."""
+    begins from a snapshot of the others. ``snapshots``: blocks between them. ``remote``: the first
+    trainer has no node; it takes part over HTTP, by the node that would be its own."""
 
     folder: Path
     validators: int
@@ -50,6 +52,7 @@ class Plan:
     conspiracy: bool = False
     late: bool = False
     snapshots: int = 20
+    remote: bool = False
 
     @property
     def processes(self) -> int:
@@ -126,6 +129,9 @@ def make(plan: Plan, data: tuple[NDArray[Any], NDArray[Any]]) -> None:
     genesis = make_genesis(plan, model, folds)
     ports = free_ports(plan.processes)
     peers = [["127.0.0.1", port] for port in ports]
+    if plan.remote:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        write_key(plan.folder / "trainer-0.key", key_of("trainer 0"))
     for process in range(len(peers)):
         folder = plan.folder / f"node-{process}"
         folder.mkdir(parents=True)
@@ -142,7 +148,7 @@ def make(plan: Plan, data: tuple[NDArray[Any], NDArray[Any]]) -> None:
             "peers": peers,
             "tick": plan.tick,
             "block_time": plan.block_time,
-            "agents": [agent_row(p) for p in mine],
+            "agents": [agent_row(p) for p in mine if not is_remote(plan, p)],
             "snapshots": plan.snapshots,
             "sync": is_late(plan, process),
         }
@@ -151,6 +157,11 @@ def make(plan: Plan, data: tuple[NDArray[Any], NDArray[Any]]) -> None:
             part = slice(held_out + process - plan.validators, None, plan.trainers)
             shard = Fold.of(images[part], labels[part])
             (folder / "train.cbor").write_bytes(shard.encoded)
+
+
+def is_remote(plan: Plan, party: Party) -> bool:
+    """Whether somebody takes part over HTTP."""
+    return plan.remote and (party.role, party.process) == ("trainer", plan.validators)
 
 
 def is_late(plan: Plan, process: int) -> bool:
@@ -167,6 +178,12 @@ def split(images: NDArray[Any], labels: NDArray[Any]) -> tuple[list[Fold], int]:
         strict=True,
     )
     return [Fold.of(part_x, part_y) for part_x, part_y in parts], held_out
+
+
+def write_key(path: Path, key: Key) -> None:
+    """A secret as hex, readable by its owner."""
+    path.touch(mode=0o600)
+    path.write_text(key.secret.hex() + "\n")
 
 
 def agent_row(party: Party) -> dict[str, Any]:

@@ -17,6 +17,10 @@ from chain.adapters.rpc.view import View
 from chain.refusal import Code, Refused
 
 MAX_PAGE = 100
+MAX_BLOB = 1 << 25
+"""Bytes of parameters that are taken."""
+MAX_PART = 1 << 20
+"""Bytes of a file or blob in one answer."""
 STATUS = {Code.UNKNOWN: 404, Code.OVERSIZED: 413}
 """HTTP status by code; of other refusals 400."""
 
@@ -43,7 +47,9 @@ def make_app(folder: Path) -> FastAPI:
         opened[0].follow()
         return opened[0]
 
-    def most() -> int:
+    def most(path: str) -> int:
+        if path == "/v1/blobs":
+            return MAX_BLOB
         return 2 * view().explorer.state.parameters.max_transaction_bytes + 1024
 
     app.add_middleware(BodyLimit, most=most)
@@ -131,6 +137,30 @@ def make_app(folder: Path) -> FastAPI:
         at = found.explorer.state.height if height is None else height
         return found.record_proof(table, digest(key), at)
 
+    @app.get("/v1/proofs/header")
+    async def header_proof(height: Start | None = None) -> Any:
+        found = view()
+        return found.header_proof(found.explorer.state.height if height is None else height)
+
+    @app.get("/v1/genesis")
+    async def genesis(start: Start = 0) -> Any:
+        return part(view().file("genesis"), start)
+
+    @app.get("/v1/model")
+    async def model(start: Start = 0) -> Any:
+        return part(view().file("model"), start)
+
+    @app.get("/v1/blobs/{name}")
+    async def blob(name: str, start: Start = 0) -> Any:
+        return part(view().blob(digest(name)), start)
+
+    @app.post("/v1/blobs", status_code=202)
+    async def take_blob(request: Request) -> Any:
+        try:
+            return view().take_blob(await request.body())
+        except ConnectionError as failed:
+            return error(503, "unavailable", str(failed))
+
     @app.get("/v1/proofs/transactions/{name}")
     async def transaction_proof(name: str) -> Any:
         return view().transaction_proof(digest(name))
@@ -141,7 +171,7 @@ def make_app(folder: Path) -> FastAPI:
 class BodyLimit:
     """Reads a request's body up to a limit and not beyond, whatever its header says."""
 
-    def __init__(self, app: ASGIApp, most: Callable[[], int]) -> None:
+    def __init__(self, app: ASGIApp, most: Callable[[str], int]) -> None:
         self.app, self.most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,7 +179,7 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        body, most, is_open = bytearray(), self.most(), True
+        body, most, is_open = bytearray(), self.most(scope["path"]), True
         while is_open:
             message = await receive()
             if message["type"] != "http.request":
@@ -166,6 +196,13 @@ class BodyLimit:
             return parts.pop() if parts else await receive()
 
         await self.app(scope, again, send)
+
+
+def part(data: bytes, start: int) -> Response:
+    """A page of bytes; ``X-Size`` says how many there are in all."""
+    headers = {"X-Size": str(len(data))}
+    page = data[start : start + MAX_PART]
+    return Response(page, media_type="application/octet-stream", headers=headers)
 
 
 def digest(text: str) -> bytes:

@@ -40,8 +40,8 @@ def over_http(url: str) -> Get:
 def record(get: Get, state: bytes, table: str, key: bytes, height: int) -> Any:
     """The record at a key in the state after a height, whose root the caller trusts; None where
     the table has none. Raises :class:`gvm.GvmError` for what is not proved."""
-    answer = _json(get(f"/v1/proofs/records/{table}/{key.hex()}?height={height}"))
-    proof = _decode(RecordProof, answer)
+    answer = json_of(get(f"/v1/proofs/records/{table}/{key.hex()}?height={height}"))
+    proof = decoded(RecordProof, answer)
     if (proof.table, proof.key) != (table, key) or not verify_record(state, proof):
         raise GvmError(f"{table} {key.hex()}: the proof is wrong")
     return None if proof.record is None else decode_value(proof.record)
@@ -49,8 +49,8 @@ def record(get: Get, state: bytes, table: str, key: bytes, height: int) -> Any:
 
 def transaction(get: Get, block: bytes, name: bytes) -> bytes:
     """The bytes of a transaction in a block, whose hash the caller trusts."""
-    answer = _json(get(f"/v1/proofs/transactions/{name.hex()}"))
-    proof = _decode(TransactionProof, answer)
+    answer = json_of(get(f"/v1/proofs/transactions/{name.hex()}"))
+    proof = decoded(TransactionProof, answer)
     try:
         data = bytes.fromhex(answer["transaction"])
     except (KeyError, TypeError, ValueError):
@@ -78,7 +78,8 @@ def block(
     return made
 
 
-def _json(data: bytes) -> dict[str, Any]:
+def json_of(data: bytes) -> dict[str, Any]:
+    """An answer that is a JSON object; raises :class:`gvm.GvmError`."""
     try:
         found = json.loads(data)
     except ValueError:
@@ -88,7 +89,8 @@ def _json(data: bytes) -> dict[str, Any]:
     return found
 
 
-def _decode(kind: type[Any], answer: dict[str, Any]) -> Any:
+def decoded(kind: type[Any], answer: dict[str, Any]) -> Any:
+    """The proof of an answer; raises :class:`gvm.GvmError`."""
     try:
         return decode(kind, bytes.fromhex(answer["proof"]))
     except (KeyError, TypeError, ValueError) as error:

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from chain.adapters.explorer import Explorer, row
-from chain.adapters.frames import Frame, pack
+from chain.adapters.frames import STRANGER, Frame, pack
 from chain.blocks import block_hash
 from chain.codec import encode, to_value
 from chain.envelope import read
+from chain.hashes import plain
 from chain.machine import KINDS
 from chain.machine_application import MachineApplication
 from chain.orderer.messages import Decided
-from chain.proofs import prove_record, prove_transaction
+from chain.proofs import prove_header, prove_record, prove_transaction
 from chain.refusal import Code, Refused
 from chain.state import TABLES, State, root
 from gvm.errors import GvmError
 
-STRANGER = 1 << 20
-"""The number under which it says hello to nodes: no node has it."""
 KEPT = 64
 """Heights of which proofs of records are given, the newest ones."""
 
@@ -32,7 +31,7 @@ class View:
     """Answers of one node. Not safe for several threads."""
 
     def __init__(self, folder: Path) -> None:
-        self.explorer = Explorer(folder)
+        self.folder, self.explorer = folder, Explorer(folder)
         self.places: dict[bytes, tuple[int, int]] = {}
         self.states: dict[int, State] = {self.explorer.base: self.explorer.state}
         self.peers: list[tuple[str, int]] = []
@@ -169,6 +168,14 @@ class View:
         proof = encode(prove_record(state, table, key))
         return {"height": height, "state": root(state).hex(), "proof": proof.hex()}
 
+    def header_proof(self, height: int) -> dict[str, Any]:
+        """The proof of what is in no table of the state after a height."""
+        state = self.states.get(height)
+        if state is None:
+            raise missing(f"proofs are given of the {KEPT} newest heights, received {height}")
+        proof = encode(prove_header(state))
+        return {"height": height, "state": root(state).hex(), "proof": proof.hex()}
+
     def transaction_proof(self, name: bytes) -> dict[str, Any]:
         """The proof that a block holds a transaction."""
         height, at = self._place(name)
@@ -181,6 +188,30 @@ class View:
             "proof": proof.hex(),
         }
 
+    # -- files
+
+    def file(self, name: str) -> bytes:
+        """A file that participants need: ``genesis`` or ``model``."""
+        path = self.folder / {"genesis": "genesis.cbor", "model": "model.dmodel"}[name]
+        return path.read_bytes()
+
+    def blob(self, name: bytes) -> bytes:
+        """Parameters or test data by hash."""
+        found = self.explorer.store.get(name)
+        if found is None:
+            raise missing("no bytes of this hash are here")
+        return found
+
+    def take_blob(self, data: bytes) -> dict[str, Any]:
+        """Hands parameters to the nodes of the network: only those that a trainer has revealed in
+        an open round, so that nobody stores what nobody pays for."""
+        name = plain(data)
+        rounds = self.explorer.state.rounds.values()
+        known = {c.parameters for found in rounds for c in found.candidates if c.revealed}
+        if name not in known:
+            raise Refused(Code.NOT_ALLOWED, "L20", "no trainer has revealed these parameters")
+        return {"name": name.hex(), "nodes": self._send(Frame("blob", data))}
+
     # -- sending
 
     def submit(self, data: bytes) -> dict[str, Any]:
@@ -188,18 +219,21 @@ class View:
         :class:`chain.refusal.Refused`, or OSError where no node listens."""
         explorer = self.explorer
         name = MachineApplication(explorer.state, explorer.execution).submit(data)
-        hello = pack(Frame("hello", str(STRANGER).encode()))
-        sent, frame = 0, pack(Frame("transaction", data))
+        return {"id": name.hex(), "nodes": self._send(Frame("transaction", data))}
+
+    def _send(self, frame: Frame) -> int:
+        """To every node that listens; how many there were, or OSError."""
+        sent, packed = 0, pack(STRANGER) + pack(frame)
         for address in self.peers:
             try:
                 with socket.create_connection(address, timeout=1) as peer:
-                    peer.sendall(hello + frame)
+                    peer.sendall(packed)
                     sent += 1
             except OSError:
                 continue
         if not sent:
             raise ConnectionError("no node of the network listens")
-        return {"id": name.hex(), "nodes": sent}
+        return sent
 
 
 def readable(record: Any) -> Any:
