@@ -99,6 +99,11 @@ sanitize: setup ## Run the C++ tests under AddressSanitizer and UndefinedBehavio
 fuzz: setup ## Try hostile programs with libFuzzer for FUZZ_SECONDS each (needs clang)
 	scripts/fuzz $(FUZZ_SECONDS)
 
+.PHONY: wheels
+wheels: setup ## Build the source archive and manylinux wheels (x86-64, aarch64) into dist
+	$(BIN)/python -m pip install -q --group wheels
+	$(BIN)/python scripts/wheels
+
 .PHONY: verifier
 verifier: setup ## Build the page that verifies losses in a browser: build/verify/index.html
 	scripts/verifier

@@ -1,7 +1,8 @@
-"""The examples in C, C++ and Rust say what Python says. They need the library of ``make core``."""
+"""The examples in C, C++, Go and Rust say what Python says. They need ``make core``."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,7 +28,9 @@ COMMANDS: dict[str, tuple[str, list[str], list[str]]] = {
         ["--edition=2021", "-Dwarnings", f"-L{LIBRARY}"],
         [f"-Clink-arg=-Wl,-rpath,{LIBRARY}"],
     ),
+    "embed_go/main.go": ("go", ["build"], []),
 }
+GO = {"CGO_ENABLED": "1", "CGO_CFLAGS": f"-I{INCLUDE}", "CGO_LDFLAGS": " ".join(LINK)}
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
@@ -38,7 +41,10 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.skip(f"needs {compiler} and build/core: run make core")
     made = tmp_path_factory.mktemp("embed") / "program"
     source = ROOT / "examples" / request.param
-    subprocess.run([found, *flags, source, "-o", made, *link], check=True)
+    if compiler == "go":  # its options stand before the source
+        subprocess.run([found, *flags, "-o", made, source], env={**os.environ, **GO}, check=True)
+    else:
+        subprocess.run([found, *flags, source, "-o", made, *link], check=True)
     return made
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,23 +78,55 @@ def test_the_module_says_what_the_library_says(folder: tuple[Path, Model]) -> No
     assert json.loads(done.stdout) == [digest, str(total)] * 2
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_the_page_says_what_the_library_says(folder: tuple[Path, Model]) -> None:
-    path, model = folder
+def shown_by_page(path: Path, named: str) -> dict[str, str]:
+    """What the page of a folder, opened with these files in its address, comes to show."""
     shutil.copy(LIBRARY / "index.html", path)
     handler = functools.partial(QuietHandler, directory=str(path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/index.html"
-        named = "?model=model.dmodel&inputs=x.gdata&labels=y.npy"
         command = [CHROMIUM, *FLAGS, f"--user-data-dir={path / 'browser'}", "--dump-dom",
-                   "--virtual-time-budget=20000", address + named]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+                   "--virtual-time-budget=300000", address + named]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
         server.shutdown()
-    shown = dict(re.findall(r'<dd id="(\w+)">([^<]*)</dd>', done.stdout))
+    return dict(re.findall(r'<dd id="(\w+)">([^<]*)</dd>', done.stdout))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_page_says_what_the_library_says(folder: tuple[Path, Model]) -> None:
+    path, model = folder
+    shown = shown_by_page(path, "?model=model.dmodel&inputs=x.gdata&labels=y.npy")
     digest, total = expected(model)
     assert (shown["digest"], shown["total"], shown["count"]) == (digest, str(total), "150")
     assert shown["graph_id"] == model.graph_id
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("profile", ["w32", "w16"])
+def test_the_page_says_of_the_demo_what_the_command_line_says(profile: str, tmp_path: Path) -> None:
+    """The Keras CNN that `make demo` trains, on the digits that it was not trained on."""
+    model = ROOT / "build" / "demo" / f"demo-{profile}.dmodel"
+    if not model.exists() or not (LIBRARY / "index.html").exists():
+        pytest.skip("needs build/demo and build/verify: run make demo and scripts/verifier")
+    load_digits = pytest.importorskip("sklearn.datasets").load_digits
+    digits = load_digits()
+    shutil.copy(model, tmp_path / "model.dmodel")
+    np.save(tmp_path / "x.npy", (digits.images[1437:] / 16.0)[..., None].astype(np.float32))
+    np.save(tmp_path / "y.npy", digits.target[1437:])
+    files = ("model.dmodel", "x.npy", "y.npy")
+    command = [
+        sys.executable,
+        "-c",
+        "from gvm.cli import main; main()",
+        "evaluate",
+        *files,
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    shown = shown_by_page(tmp_path, "?model=model.dmodel&inputs=x.npy&labels=y.npy")
+    assert (shown["digest"], shown["count"]) == (said["digest"], "360")
+    assert int(shown["total"]) == said["total"]
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -1,0 +1,3 @@
+module gvm.example/embed_go
+
+go 1.19
