@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from gvm import _core
 from gvm.errors import GvmError, HostError
+from gvm.pool import Arrays, Pool
 from gvm.shards import ShardRunner, split
 from gvm.worker import GRAD, PARAMETERS, STATE, decoded_error, encoded_error
 
 if TYPE_CHECKING:
     from gvm.train import Plan
-
-Arrays = Sequence[NDArray[Any]]
 
 
 class Replica:
@@ -76,7 +75,7 @@ class Replica:
         return os.getpid()
 
 
-class RayPool:
+class RayPool(Pool):
     """Runs steps on ``plan.workers`` workers, this process and actors, as ``WorkerPool`` does.
 
     Takes the cluster that this process is connected to, else starts one here for the run. An actor
@@ -98,18 +97,8 @@ class RayPool:
         except ImportError:
             raise GvmError("cluster 'ray' needs Ray: pip install 'gvm[ray]'") from None
         self.ray = ray
-        self.native = _core.Program(program)
-        self.plan, self.inputs, self.labels = plan, list(inputs), list(labels)
-        threads = plan.threads or 1
-        self.session = _core.Session(self.native, threads, plan.level)
-        self.session.write(PARAMETERS, parameters)
-        self.session.write(STATE, state)
-        self.runner = self._new_runner()
-        self.losses = 0
-        """Every total is returned."""
+        super().__init__(program, plan, inputs, labels, parameters, state)
         self.totals = np.zeros(self.runner.total_elements, dtype=np.int64)
-        self.own = np.zeros_like(self.totals)
-        self.lost_clamps = np.zeros(int(self.native.cost(GRAD, 1)["nodes"]), dtype=np.int64)
         self.counted: dict[int, NDArray[np.int64]] = {}
         """Clamp counts of each actor after the last step that it finished."""
         self.actors: dict[int, Any] = {}
@@ -125,7 +114,7 @@ class RayPool:
             )
         options = {
             "program": program,
-            "threads": threads,
+            "threads": self.threads,
             "level": plan.level,
             "micro_batch": plan.micro_batch,
             "seed": plan.seed,
@@ -178,7 +167,9 @@ class RayPool:
                         self.counted[row] = np.array(made["clamps"], dtype=np.int64)
                     continue
                 if row not in stand_ins:
-                    stand_ins[row] = self._stand_in(*parts[row], len(indices), step, segment)
+                    stand_ins[row] = self.stand_in(
+                        *parts[row], len(indices), step, segment, self.totals
+                    )
                 stand_ins[row].run(segment, self.totals, self.own)
             self.totals[where] = self.own[where]
         if self.actors:
@@ -188,13 +179,9 @@ class RayPool:
         self.runner.apply(self.totals, step)
         return self.totals
 
-    def clamps(self, function: int) -> list[int]:
-        """Elements that rounding has clamped, by node; those of ``grad`` over all workers."""
-        counts: list[int] = self.session.clamps(function)
-        if function != GRAD:
-            return counts
-        others = self.lost_clamps + sum(self.counted.values())
-        return [a + int(b) for a, b in zip(counts, others, strict=True)]
+    def clamps_of_workers(self) -> list[NDArray[np.int64]]:
+        """Those of each actor after the last step that it finished."""
+        return list(self.counted.values())
 
     def _open(self, rows: Sequence[int]) -> None:
         """Starts actors from the present parameters and state, and waits for them."""
@@ -225,24 +212,3 @@ class RayPool:
         if "error" in made:
             raise decoded_error(made["error"])
         return made
-
-    def _stand_in(
-        self, shard: NDArray[Any], offset: int, batch: int, step: int, segment: int
-    ) -> ShardRunner:
-        """A runner of a lost actor's shard that has come as far as ``segment``."""
-        runner = self._new_runner()
-        runner.start(shard, offset, batch, step)
-        known = np.zeros_like(self.own)
-        for earlier in range(segment):
-            runner.run(earlier, self.totals, known)
-        return runner
-
-    def _new_runner(self) -> ShardRunner:
-        return ShardRunner(
-            self.native,
-            self.session,
-            self.inputs,
-            self.labels,
-            self.plan.micro_batch,
-            self.plan.seed,
-        )

@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvm import _core
 from gvm.errors import HostError
+from gvm.pool import Arrays, Pool
 from gvm.shards import ShardRunner, split
-from gvm.worker import GRAD, PARAMETERS, STATE, decoded_error, receive, send, table
+from gvm.worker import PARAMETERS, STATE, decoded_error, receive, send, table
 
 if TYPE_CHECKING:
     from gvm.train import Plan
 
-Arrays = Sequence[NDArray[Any]]
 SHARED_MEMORY = Path("/dev/shm")
 SPARE_BYTES = 1 << 24
 """What must stay free in shared memory, else the folder lies among the temporary files."""
@@ -95,7 +94,7 @@ class Worker:
         return self.process.returncode
 
 
-class WorkerPool:
+class WorkerPool(Pool):
     """Runs steps on ``plan.workers`` processes, this one among them, as ``Alone`` does on one.
 
     A worker that dies is replaced before the next step; its shard of the step is computed here,
@@ -111,18 +110,10 @@ class WorkerPool:
         parameters: bytes,
         state: bytes,
     ) -> None:
-        self.native = _core.Program(program)
-        self.plan = plan
-        self.inputs, self.labels = inputs, labels
-        threads = plan.threads or 1
-        self.session = _core.Session(self.native, threads, plan.level)
-        self.session.write(PARAMETERS, parameters)
-        self.session.write(STATE, state)
-        self.runner = self._new_runner()
+        super().__init__(program, plan, inputs, labels, parameters, state)
         self.workers: dict[int, Worker] = {}
         self.lost: list[Worker] = []
-        nodes = int(self.native.cost(GRAD, 1)["nodes"])
-        self.lost_clamps = np.zeros(nodes, dtype=np.int64)
+        nodes = len(self.lost_clamps)
         size = sum(a.nbytes for a in (*inputs, *labels)) + len(parameters) + len(state)
         size += 8 * (plan.workers + 1) * (self.runner.total_elements + 2 * nodes)
         self.folder = tempfile.TemporaryDirectory(prefix="gvm-", dir=_place(size))
@@ -134,7 +125,7 @@ class WorkerPool:
             self.options = {
                 "program": program,
                 "folder": self.folder.name,
-                "threads": threads,
+                "threads": self.threads,
                 "level": plan.level,
                 "micro_batch": plan.micro_batch,
                 "seed": plan.seed,
@@ -176,23 +167,29 @@ class WorkerPool:
                 start = ["start", step, offset, len(shard), len(indices)]
                 with self._watching(worker, step):
                     worker.send(["run", segment] if segment else start)
-            # Totals are written only after every worker has answered: it has then applied those of
-            # the step before.
             self.own[where] = 0
             self.runner.run(segment, self.totals, self.own)
+            answered = []
             for row in range(1, self.plan.workers):
                 if row in self.workers:
                     with self._watching(self.workers[row], step):
                         self.workers[row].answer()
+                        answered.append(row)
                         if segment == self.runner.segments - 1:
                             self.workers[row].counted = step % 2
-                if row in self.workers:
-                    self.own[where] += self.sums[row][where]
-                else:
+                if row not in self.workers:
                     if row not in stand_ins:
-                        stand_ins[row] = self._stand_in(*parts[row], len(indices), step, segment)
+                        stand_ins[row] = self.stand_in(
+                            *parts[row], len(indices), step, segment, self.totals
+                        )
                     stand_ins[row].run(segment, self.totals, self.own)
-            self.totals[where] = self.own[where]
+            # Totals are written only now that every worker has answered: it has then applied those
+            # of the step before.
+            sums, total = self.own[where], self.totals[where]
+            for row in answered:
+                sums = np.add(sums, self.sums[row][where], out=total)
+            if not answered:
+                total[:] = sums
         for worker in list(self.workers.values()):
             with self._watching(worker, step):
                 worker.send(["apply", step])
@@ -200,13 +197,9 @@ class WorkerPool:
         totals: NDArray[Any] = self.totals
         return totals
 
-    def clamps(self, function: int) -> list[int]:
-        """Elements that rounding has clamped, by node; those of ``grad`` over all workers."""
-        counts: list[int] = self.session.clamps(function)
-        if function != GRAD:
-            return counts
-        others = self.lost_clamps + sum(self._counted(w) for w in self.workers.values())
-        return [a + int(b) for a, b in zip(counts, others, strict=True)]
+    def clamps_of_workers(self) -> list[NDArray[np.int64]]:
+        """Those of each worker after the last step that it finished."""
+        return [self._counted(w) for w in self.workers.values()]
 
     # -- the others
 
@@ -230,7 +223,6 @@ class WorkerPool:
             np.zeros((rows, columns), dtype=np.int64).tofile(folder / name)
             made.append(table(folder / name, rows, columns))
         self.order, self.totals, self.sums, self.clamp_rows = made[0][0], made[1][0], *made[2:]
-        self.own = np.zeros(elements, dtype=np.int64)
 
     def _open(self, rows: Sequence[int]) -> None:
         """Starts workers from the present parameters and state, and waits for them."""
@@ -281,27 +273,6 @@ class WorkerPool:
             return np.zeros_like(self.lost_clamps)
         row: NDArray[np.int64] = self.clamp_rows[2 * worker.row + worker.counted]
         return row
-
-    def _stand_in(
-        self, shard: NDArray[Any], offset: int, batch: int, step: int, segment: int
-    ) -> ShardRunner:
-        """A runner of a lost worker's shard that has come as far as ``segment``."""
-        runner = self._new_runner()
-        runner.start(shard, offset, batch, step)
-        known = np.zeros_like(self.own)
-        for earlier in range(segment):
-            runner.run(earlier, self.totals, known)
-        return runner
-
-    def _new_runner(self) -> ShardRunner:
-        return ShardRunner(
-            self.native,
-            self.session,
-            self.inputs,
-            self.labels,
-            self.plan.micro_batch,
-            self.plan.seed,
-        )
 
 
 def _place(size: int) -> Path | None:

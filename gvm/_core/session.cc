@@ -5,6 +5,8 @@
 #include <cstring>
 #include <string>
 
+#include "sums.h"
+
 namespace gvm {
 
 namespace {
@@ -311,38 +313,6 @@ Status Session::run_segment(FunctionKind kind, Frame* frame, size_t segment, con
   return error->status;
 }
 
-namespace {
-
-// Whether q lies outside [-bound, bound]; bound <= 2^62.
-inline bool is_outside(uint64_t q, uint64_t bound) { return q + bound > 2 * bound; }
-
-// The first of n numbers outside [-bound, bound], or n. One pass without branches where all are in.
-int64_t first_outside(const int64_t* q, int64_t n, uint64_t bound) {
-  bool any = false;
-  for (int64_t e = 0; e < n; ++e) any |= is_outside(static_cast<uint64_t>(q[e]), bound);
-  int64_t e = any ? 0 : n;
-  while (e < n && !is_outside(static_cast<uint64_t>(q[e]), bound)) ++e;
-  return e;
-}
-
-// Whether a, b or a + b lies outside. With both inside, |a + b| <= 2^63 leaves the bound before it
-// wraps.
-inline bool is_sum_outside(int64_t a, int64_t b, uint64_t bound) {
-  const uint64_t x = static_cast<uint64_t>(a), y = static_cast<uint64_t>(b);
-  const int outside = is_outside(x, bound) + is_outside(y, bound) + is_outside(x + y, bound);
-  return outside != 0;
-}
-
-int64_t first_sum_outside(const int64_t* a, const int64_t* b, int64_t n, uint64_t bound) {
-  bool any = false;
-  for (int64_t e = 0; e < n; ++e) any |= is_sum_outside(a[e], b[e], bound);
-  int64_t e = any ? 0 : n;
-  while (e < n && !is_sum_outside(a[e], b[e], bound)) ++e;
-  return e;
-}
-
-}  // namespace
-
 bool Session::check_totals(const int64_t* totals, uint32_t segments, Error* error) const {
   for (const TotalInfo& t : program_->totals) {
     if (t.segment >= segments) break;
@@ -446,20 +416,19 @@ Status Session::run_shard(Shard* shard, const int64_t* totals, int64_t* sums, Er
     parts.back() = reinterpret_cast<const int64_t*>(fetched.back().data());
   }
   for (size_t i = 0; i < reduce.size(); ++i) {
-    const Tensor& part = frame->values[static_cast<size_t>(reduce[i])];
+    const int64_t n = frame->values[static_cast<size_t>(reduce[i])].elements;
     const TotalInfo& total = program_->totals[t + i];
-    const int64_t* sum = sums + total.offset;
-    const int64_t* more = parts[i];
-    const int64_t bad = first_sum_outside(sum, more, part.elements, total.type.bound);
-    if (bad == part.elements) continue;
+    int64_t* sum = sums + total.offset;
+    const int64_t bad = add_within(sum, parts[i], n, total.type.bound);
+    if (bad == n) continue;
     error->fail(Status::bad_input, "sums: %lld plus %lld leaves the bound of total %zu",
-                static_cast<long long>(sum[bad]), static_cast<long long>(more[bad]), t + i);
+                static_cast<long long>(sum[bad]), static_cast<long long>(parts[i][bad]), t + i);
+    // Sums stay as they were.
+    for (size_t j = 0; j < i; ++j) {
+      const int64_t m = frame->values[static_cast<size_t>(reduce[j])].elements;
+      subtract(sums + program_->totals[t + j].offset, parts[j], m);
+    }
     return error->status;
-  }
-  for (size_t i = 0; i < reduce.size(); ++i) {
-    const Tensor& part = frame->values[static_cast<size_t>(reduce[i])];
-    int64_t* sum = sums + program_->totals[t + i].offset;
-    for (int64_t e = 0; e < part.elements; ++e) sum[e] += parts[i][e];
   }
   shard->failed = false;
   ++shard->next_segment;
