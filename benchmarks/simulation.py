@@ -8,8 +8,9 @@ Runs ``seeds`` networks of 4 validators with 1 faulty and ``wide`` networks of 7
 ``markets`` jobs of LBFT against an oracle, then looks for each control of
 ``chain.simulator.controls`` and each mutant of ``chain.simulator.mutants`` in at most 1 000 seeds.
 Status 1 where an invariant broke or one of them was not found. A run with a journal goes on where
-it was interrupted, also from another commit if nothing that the networks run has changed since;
-results name the commits of their seeds.
+it was interrupted, also from another commit if nothing that the networks run has changed since,
+and begins behind the recorded seeds under the same condition; results name the commits of their
+seeds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +38,8 @@ from chain.simulator.network import Network, Setting
 from gvm.progress import progress_bar
 
 Place = tuple[int, int, int, int]
-"""What names a seed's run: validators, faulty, heights, seed; zeros before the seed of a market."""
+"""What names a seed's run: validators, faulty, heights, seed; of a market, a control or a mutant 0,
+0 to 2, 0 and its number."""
 
 
 NETWORKS = (
@@ -54,6 +57,10 @@ def is_same(since: str) -> bool:
     command = ["git", "diff", "--quiet", since, "HEAD", "--", *NETWORKS]
     found = subprocess.run(command, cwd=Path(__file__).parents[1], check=False, capture_output=True)
     return found.returncode == 0
+
+
+Look = Callable[[], tuple[int, str] | None]
+"""Looks for the first seed that finds something, and what broke."""
 
 
 class Journal:
@@ -78,6 +85,17 @@ class Journal:
         if self.path is not None:
             with open(self.path, "a") as file:
                 file.write(json.dumps(row) + "\n")
+
+    def once(
+        self, kind: int, at: int, look: Callable[[], tuple[int, str] | None]
+    ) -> dict[str, Any]:
+        """The seed that found a control (1) or mutant (2), and the invariant that broke."""
+        place = (0, kind, 0, at)
+        if place not in self.rows:
+            found = look()
+            seed, broken = found if found is not None else (None, None)
+            self.keep(place, {"seed": seed, "broken": broken})
+        return {name: self.rows[place][name] for name in ("seed", "broken")}
 
 
 def place_of(setting: Setting, seed: int) -> Place:
@@ -105,18 +123,54 @@ def one(setting: Setting, seed: int) -> dict[str, Any]:
     }
 
 
+COUNTS = ("events", "failed_rounds", "evidence", "crashes")
+RECORDED = Path(__file__).parent / "results" / "simulation.json"
+
+
+def recorded(setting: Setting) -> dict[str, Any] | None:
+    """What is recorded of a setting, if networks run the same code today."""
+    if not RECORDED.exists():
+        return None
+    found = json.loads(RECORDED.read_text())
+    shape = (setting.validators, setting.faulty, setting.heights)
+    for run in found["runs"]:
+        commits = run.setdefault("commits", [found["environment"]["commit"]])
+        if (run["validators"], run["faulty"], run["heights"]) == shape:
+            return run if all(is_same(commit) for commit in commits) else None
+    return None
+
+
+def added(made: dict[str, Any], sums: dict[str, Any]) -> dict[str, Any]:
+    """The sums of more seeds and of the recorded ones."""
+    found = {name: made[name] + sums[name] for name in (*COUNTS, "decided", "violations")}
+    faults = Counter(made["faults"]) + Counter(sums["faults"])
+    return made | {
+        **found,
+        "commits": sorted({*made["commits"], *sums["commits"]}),
+        "faults": dict(sorted(faults.items())),
+        "seconds": round(made["seconds"] + sums["seconds"], 1),
+    }
+
+
 def many(setting: Setting, seeds: int, processes: int, journal: Journal) -> dict[str, Any]:
-    """All seeds of a setting, summed; seconds are of one processor."""
+    """All seeds of a setting, summed; seconds are of one processor. The first ones may be those of
+    the recorded result."""
+    begin, sums = 0, recorded(setting)
+    if sums is not None and sums["seeds"] <= seeds:
+        begin = sums["seeds"]
+    if all(place_of(setting, seed) in journal.rows for seed in range(begin)):
+        begin = 0
     title = f"{setting.validators} validators, {setting.faulty} faulty"
-    left = [seed for seed in range(seeds) if place_of(setting, seed) not in journal.rows]
+    wanted = range(begin, seeds)
+    left = [seed for seed in wanted if place_of(setting, seed) not in journal.rows]
     with multiprocessing.Pool(processes) as pool, progress_bar(len(left), title) as advance:
         for row in pool.imap_unordered(partial(one, setting), left, chunksize=4):
             journal.keep(place_of(setting, row["seed"]), row)
             advance("")
-    rows = [journal.rows[place_of(setting, seed)] for seed in range(seeds)]
+    rows = [journal.rows[place_of(setting, seed)] for seed in wanted]
     zoo = Counter(name for row in rows for name in row["faults"])
     decided = [row for row in rows if row["violation"] is None]
-    return {
+    made = {
         "validators": setting.validators,
         "faulty": setting.faulty,
         "heights": setting.heights,
@@ -126,10 +180,8 @@ def many(setting: Setting, seeds: int, processes: int, journal: Journal) -> dict
         "violations": sorted((row["seed"], row["violation"]) for row in rows if row["violation"]),
         "faults": dict(sorted(zoo.items())),
         "seconds": round(sum(row["seconds"] for row in rows), 1),
-    } | {
-        name: sum(row[name] for row in decided)
-        for name in ("events", "failed_rounds", "evidence", "crashes")
-    }
+    } | {name: sum(row[name] for row in decided) for name in COUNTS}
+    return made if sums is None or not begin else added(made, sums)
 
 
 def play(seed: int) -> dict[str, Any]:
@@ -173,15 +225,17 @@ def main(
 ) -> None:
     """See the module."""
     kept = Journal(journal)
-    narrow = many(Setting(heights=heights), seeds, processes, kept)
-    broad = many(Setting(validators=7, faulty=2, heights=heights), wide, processes, kept)
     played = markets(market, processes, kept)
     controls = [
-        {"control": control.name} | as_row(find(control, range(1000))) for control in CONTROLS
+        {"control": one.name} | kept.once(1, at, partial(find, one, range(1000)))
+        for at, one in enumerate(CONTROLS)
     ]
     mutants = [
-        {"mutant": mutant.name} | as_row(find_mutant(mutant, range(1000))) for mutant in MUTANTS
+        {"mutant": one.name} | kept.once(2, at, partial(find_mutant, one, range(1000)))
+        for at, one in enumerate(MUTANTS)
     ]
+    narrow = many(Setting(heights=heights), seeds, processes, kept)
+    broad = many(Setting(validators=7, faulty=2, heights=heights), wide, processes, kept)
     result = {
         "environment": environment(),
         "runs": [narrow, broad],
@@ -199,11 +253,6 @@ def main(
     broken = [found for run in (narrow, broad, played) for found in run["violations"]]
     if broken or any(row["seed"] is None for row in (*controls, *mutants)):
         sys.exit(1)
-
-
-def as_row(found: tuple[int, str] | None) -> dict[str, Any]:
-    """The seed that found a control, and the invariant that broke."""
-    return {"seed": None} if found is None else {"seed": found[0], "broken": found[1]}
 
 
 if __name__ == "__main__":
