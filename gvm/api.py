@@ -82,7 +82,8 @@ def from_onnx(
     label_smoothing: float = 0.0,
 ) -> Model:
     """A DModel from ONNX: the path of a .onnx file or an onnx.ModelProto, of any operator set from
-    1 on. Inputs and outputs keep their layout; the first axis is the batch.
+    1 on. Inputs and outputs keep their layout; the first axis is the batch. What else is left open
+    of the inputs' shapes is as in ``calibration``.
 
     The other arguments are those of :func:`from_tensorflow`.
 
@@ -92,7 +93,11 @@ def from_onnx(
     from gvm.importers.onnx import load_onnx
 
     _check_training(training, loss)
-    graph = only_trainable(load_onnx(source, training), trainable)
+    listed: list[Any] = (
+        list(calibration) if isinstance(calibration, list | tuple) else [calibration]
+    )
+    shapes = [np.shape(a) for a in listed]
+    graph = only_trainable(load_onnx(source, training, shapes), trainable)
     graph = frozen_folded(graph) if training else graph
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else type(source).__name__
     about = {"source": os.path.basename(os.path.normpath(str(name)))}

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from gvm.batch import cut_examples, examples_of
 from gvm.errors import ImportModelError
+from gvm.functions import by_number
 from gvm.graph import Graph, Value, real_values
 from gvm.left_out import Histogram, Low, may_be_low
+from gvm.operator import integer
 from gvm.progress import progress_bar
 from gvm.types import RANGE
 
@@ -170,5 +172,24 @@ def _check_whole(graph: Graph, seen: Mapping[Value, float]) -> None:
 
 def _check_finite(graph: Graph, value: Value, most: float) -> None:
     if not math.isfinite(most):
-        name = graph.names.get(value, f"%{value}")
-        raise ImportModelError(f"calibration: value {name} is not finite")
+        raise ImportModelError(f"calibration: {_place(graph, value)}: values must be finite")
+
+
+def _place(graph: Graph, value: Value) -> str:
+    """The node that makes a value, and by which names it is to be found."""
+    made = graph.producer()
+    node = made.get(value)
+    if node is None:
+        return f"value {graph.names.get(value, value)!r}"
+    number = next(i for i, other in enumerate(graph.nodes) if other is node)
+    kind = node.op
+    if kind == "unary":
+        kind = by_number(integer(node.attributes, "function")).name
+    if value in graph.names:
+        return f"{kind}, node {graph.names[value]!r}"
+    behind: Value | None = value
+    while behind is not None and behind not in graph.names:
+        before = made.get(behind)
+        behind = before.inputs[0] if before and before.inputs else None
+    near = f", which reads {graph.names[behind]!r}" if behind is not None else ""
+    return f"{kind}, node {number}{near}"

@@ -434,8 +434,8 @@ def read_array(path: Path) -> NDArray[Any]:
         return datasets.load(path).reals()
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise GvmError(f"{path}: not a .npy file of numbers: {error}") from None
+    except (ValueError, EOFError):  # of another kind, cut short, or of Python objects
+        raise GvmError(f"{path}: not a whole .npy file of numbers") from None
     if not isinstance(array, np.ndarray):
         raise GvmError(f"{path}: must hold one array, received an .npz archive")
     return array

@@ -70,6 +70,11 @@ class Lowering:
 
     def parameter(self, constant: Constant, data: NDArray[Any] | None = None) -> Value:
         """The parameter of a constant, its data perhaps reshaped; asked twice, the same one."""
+        if constant.data.dtype.kind not in "biufV":  # V: bfloat16 and its kin
+            raise Refusal(
+                f"the constant {constant.name!r} must hold real numbers, "
+                f"received {constant.data.dtype}"
+            )
         array = np.asarray(constant.data if data is None else data, dtype=np.float64)
         key = (
             # What training leaves alone is one where name and numbers are: in each step of a loop.

@@ -50,12 +50,15 @@ if TYPE_CHECKING:
 __all__ = ["load_onnx"]
 
 
-def load_onnx(source: Any, training: bool = False) -> Graph:
+def load_onnx(
+    source: Any, training: bool = False, shapes: Sequence[Sequence[int]] | None = None
+) -> Graph:
     """The real-valued graph of an ONNX model, with the named outputs ``predict``.
 
     ``source`` is a path or an onnx.ModelProto, of any operator set from 1 on; weights in files of
     their own are read from beside the path. The first axis of each input is the batch, whatever
-    size is stored for it; all other dimensions must be known. Inputs and outputs keep their layout.
+    size is stored for it. ``shapes`` are those of typical inputs: what a source leaves open behind
+    the batch is as there. Inputs and outputs keep their layout.
 
     Weights keep their names as parameters. Batch normalisation is folded into the convolution or
     product it follows: then the bias carries the name of the shift. With ``training`` it stays what
@@ -67,7 +70,8 @@ def load_onnx(source: Any, training: bool = False) -> Graph:
     if importlib.util.find_spec("onnx") is None:
         raise ImportModelError("ONNX is not installed: pip install 'gvm[onnx]'")
     model, description = _read(source)
-    graph = _translate(without_functions(model, description), description, training)
+    whole = without_functions(model, description)
+    graph = _translate(whole, description, training, shapes or ())
     return fold_affine(sink_transposes(settle_masks(settle_quotients(fuse_normalizations(graph)))))
 
 
@@ -81,9 +85,16 @@ def _read(source: Any) -> tuple[Any, str]:
         if not os.path.isfile(description):
             raise ImportModelError(f"{description}: no such file")
         try:
-            model = onnx.load(description)
+            model = onnx.load(description, load_external_data=False)
         except Exception as error:  # protobuf's DecodeError is not public under one name
             raise ImportModelError(f"{description}: not a whole ONNX model: {error}") from error
+        try:
+            folder = os.path.dirname(os.path.abspath(description))
+            onnx.load_external_data_for_model(model, folder)
+        except Exception as error:  # the C++ reader raises what it likes
+            raise ImportModelError(
+                f"{description}: weights in files of their own cannot be read: {error}"
+            ) from error
     else:
         raise ImportModelError(
             f"source: an onnx.ModelProto or a path is needed, received {type(source).__name__}"
@@ -108,12 +119,20 @@ def without_functions(model: Any, description: str) -> Any:
 
 
 def _version(model: Any, description: str) -> int:
+    from onnx.defs import onnx_opset_version
+
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
     if not versions:
         if model.ir_version >= 3 and not model.opset_import:
             raise ImportModelError(f"{description}: the model names no operator set")
         return 1
-    return max(1, max(int(v) for v in versions))
+    version, newest = max(int(v) for v in versions), onnx_opset_version()
+    if version > newest:
+        raise ImportModelError(
+            f"{description}: its operator set must be at most {newest}, the newest that the "
+            f"installed onnx knows, received {version}"
+        )
+    return max(1, version)
 
 
 def translator_of(model: Any, description: str) -> Translator:
@@ -127,21 +146,42 @@ def translator_of(model: Any, description: str) -> Translator:
     for tensor in graph.initializer:
         try:
             array = np.asarray(numpy_helper.to_array(tensor))
-        except Exception as error:  # missing external data, an unknown element type, short data
+        except Exception as error:  # an unknown element type, short data
+            rule = f"element type {error}" if isinstance(error, KeyError) else str(error)
             raise ImportModelError(
-                f"{description}: weight {tensor.name!r} cannot be read: {error}"
+                f"{description}: weight {tensor.name!r} cannot be read: {rule}"
             ) from error
         translator.done[tensor.name] = Constant(array, tensor.name, is_trained(array))
     return translator
 
 
-def _translate(model: Any, description: str, training: bool) -> Graph:
+def _check_names(graph: Any, description: str) -> None:
+    """Every name is made once, and every output by something."""
+    made = {t.name for t in graph.initializer} | {i.name for i in graph.input}
+    for node in graph.node:
+        twice = sorted(made.intersection(filter(None, node.output)))
+        if twice:
+            raise ImportModelError(
+                f"{description}: node {node.name or twice[0]!r} ({node.op_type}): its output "
+                f"{twice[0]!r} is made before it, too"
+            )
+        made.update(node.output)
+    missing = [o.name for o in graph.output if o.name not in made]
+    if missing:
+        raise ImportModelError(f"{description}: output {missing[0]!r} is made by no node")
+
+
+def _translate(
+    model: Any, description: str, training: bool, shapes: Sequence[Sequence[int] | None]
+) -> Graph:
     translator = translator_of(model, description)
     translator.training = training
     graph = model.graph
-    for value in graph.input:
-        if value.name not in translator.done:
-            _add_input(translator, description, value)
+    _check_names(graph, description)
+    given = [value for value in graph.input if value.name not in translator.done]
+    known = shapes if len(shapes) == len(given) else [None] * len(given)
+    for value, shape in zip(given, known, strict=True):
+        _add_input(translator, description, value, shape)
     if not translator.g.inputs:
         raise ImportModelError(f"{description}: the model has no inputs")
     translator.walk(graph, [o.name for o in graph.output])
@@ -150,29 +190,39 @@ def _translate(model: Any, description: str, training: bool) -> Graph:
     return _finish(translator, description, [o.name for o in graph.output])
 
 
-def _add_input(translator: Translator, description: str, value: Any) -> None:
+def _add_input(
+    translator: Translator, description: str, value: Any, shape: Sequence[int] | None
+) -> None:
     if not value.type.HasField("tensor_type"):
         raise ImportModelError(f"{description}: input {value.name!r} must be a tensor")
     kind = value.type.tensor_type
     sizes: list[int | None] = [
-        int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else None
-        for d in kind.shape.dim
+        int(d.dim_value) if d.HasField("dim_value") else None for d in kind.shape.dim
     ]
-    shown = [d.dim_param or d.dim_value or "?" for d in kind.shape.dim]
+    shown = [
+        d.dim_param or (d.dim_value if d.HasField("dim_value") else "?") for d in kind.shape.dim
+    ]
+    if shape is not None and len(shape) == len(sizes):
+        sizes[1:] = [s if d is None else d for d, s in zip(sizes[1:], shape[1:], strict=True)]
     if not sizes:
         raise ImportModelError(
             f"{description}: input {value.name!r} needs a batch axis and a known rank"
         )
     first, *rest = sizes
-    known = [d for d in rest if d is not None]
+    first = first if first is not None and first > 0 else None
+    known = [d for d in rest if d is not None and d > 0]
     if len(known) != len(rest):
         raise ImportModelError(
-            f"{description}: input {value.name!r}: every dimension but the batch must be known, "
-            f"received {shown}"
+            f"{description}: input {value.name!r}: every dimension but the batch must be known "
+            f"and at least 1, or stand in the calibration data, received {shown}"
         )
     translator.stored_batch = translator.stored_batch or first
     dtype = _element_type(description, value.name, kind.elem_type)
-    value_of = translator.g.input(value.name, (-1, *known), element_type(dtype, value.name))
+    try:
+        held = element_type(dtype, value.name)
+    except ImportModelError as error:
+        raise ImportModelError(f"{description}: {error}") from None
+    value_of = translator.g.input(value.name, (-1, *known), held)
     translator.done[value.name] = Tensor(value_of, kind=dtype.name if dtype.kind in "iu" else "")
 
 

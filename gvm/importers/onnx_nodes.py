@@ -19,6 +19,7 @@ from gvm.functions import BY_NAME
 from gvm.importers import Problem
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.onnx_integers import INTEGER_FORMS
+from gvm.importers.onnx_misfits import broken_rule, check_axis, misfit
 from gvm.importers.onnx_whole import stated
 from gvm.importers.shapes import (
     POISON,
@@ -189,20 +190,24 @@ class Translator(Shapes):
 
     def run(self, node: Node) -> None:
         result: Any = POISON
+        operands: list[Any] = []
         try:
             operands = [self._operand(name) for name in node.inputs]
             for i, x in enumerate(operands):
                 if isinstance(x, Opaque) and node.type not in (*SAME, *x.readers):
                     operands[i] = x.tensor()
             if not any(isinstance(x, Poison) for x in operands):
+                check_axis(self, node, operands)
                 result = self._emit(node, operands)
             elif not self._is_known(node.type):
                 raise Refusal(HINTS.get(node.type, _NO_TRANSLATION))
-        except (Refusal, GvmError, ValueError) as error:
+        except (Refusal, GvmError) as error:
             self.problems.append(Problem(node.name, node.type, str(error)))
-        except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
-            rule = f"its operands or attributes do not fit the operator: {error!r}"
+        except ValueError as error:  # a rule of an operator, or an attribute of another type
+            rule = broken_rule(node) or str(error)
             self.problems.append(Problem(node.name, node.type, rule))
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError):
+            self.problems.append(Problem(node.name, node.type, misfit(self, node, operands)))
         results = list(result) if isinstance(result, list) else [result]
         if result is not POISON:
             results = stated(self, node, operands, results)

@@ -260,7 +260,10 @@ class Shapes:
     def axes(self, x: Tensor, given: Operand) -> tuple[int, ...]:
         """Axes to reduce over, none of them the batch, as axes of the value."""
         rank = len(self.dims(x))
-        found = sorted({int(a) % rank for a in integers_of(given)})
+        wrong = [a for a in integers_of(given) if not -rank <= a < max(rank, 1)]
+        if wrong:
+            raise Refusal(f"axes must be in [{-rank}, {rank - 1}], received {wrong[0]}")
+        found = sorted({int(a) % max(rank, 1) for a in integers_of(given)} if rank else ())
         if self.batch_axis(x.value) is None:
             return tuple(found)
         batch, end = self.span(x)

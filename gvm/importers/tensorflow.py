@@ -166,7 +166,8 @@ def _freeze_path(path: Path) -> Frozen:
             else _freeze_graph_file(path)
         )
     raise ImportModelError(
-        f"{path}: the name must end in .keras, .h5, .hdf5 or .pb, received {suffix!r}"
+        f"{path}: the name must end in .keras, .h5, .hdf5 or .pb (.onnx: gvm.from_onnx), "
+        f"received {suffix!r}"
     )
 
 

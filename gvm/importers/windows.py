@@ -32,6 +32,12 @@ class Geometry:
     dilation: tuple[int, ...]
     borders: Borders
 
+    def __post_init__(self) -> None:
+        sizes = {"window": self.window, "strides": self.strides, "dilation": self.dilation}
+        for name, given in sizes.items():
+            if min(given, default=1) < 1:
+                raise Refusal(f"{name} must be at least 1, received {list(given)}")
+
     @property
     def rank(self) -> int:
         return len(self.window)
