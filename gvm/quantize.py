@@ -112,6 +112,8 @@ def quantize(graph: Graph, ranges: Mapping[Value, float], formats: Formats) -> Q
 
 def check_array(given: NDArray[Any], type_: Type, what: str, error: type[GvmError]) -> None:
     """Refuses an array of another shape, without examples, or of anything but finite numbers."""
+    if given.dtype.kind not in "biuf":
+        raise error(f"{what}: expected numbers, received {given.dtype}")
     fits = given.ndim == len(type_.shape) and all(
         d in (-1, n) for d, n in zip(type_.shape, given.shape, strict=True)
     )
@@ -120,8 +122,6 @@ def check_array(given: NDArray[Any], type_: Type, what: str, error: type[GvmErro
         raise error(f"{what}: expected shape ({wanted}), received {given.shape}")
     if type_.batch_axis is not None and given.shape[type_.batch_axis] == 0:
         raise error(f"{what}: expected at least one example, received none")
-    if given.dtype.kind not in "biuf":
-        raise error(f"{what}: expected numbers, received {given.dtype}")
     if given.dtype.kind == "f" and not np.isfinite(given).all():
         raise error(f"{what}: values must be finite, received NaN or infinity")
 

@@ -253,3 +253,48 @@ def test_open_dimensions_are_those_of_the_data(folder: Path) -> None:
     x = random(8, 6)
     source = model("y = Softmax (x)", "float[N,K] x")
     assert from_onnx(source, x, progress=False).run(x).shape == (8, 6)
+
+
+@pytest.mark.parametrize("given", ["x.npy", {"a": 1}, ["a"]])
+def test_calibration_that_is_no_array(given: Any) -> None:
+    from gvm import from_onnx
+    from gvm.errors import GvmError
+
+    with pytest.raises(GvmError, match="calibration 0: expected numbers, received"):
+        from_onnx(model("y = Relu (x)", ROWS), given, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rule"),
+    [
+        ("m.keras", b"", "not a whole .keras file"),
+        ("m.keras", b"PK-not-a-zip", "not a whole .keras file"),
+        ("m.h5", b"12345678" * 9, "Keras cannot load it"),
+        ("m.pb", b"hello there, no graph", "not a frozen graph"),
+        ("m.pb", b"", "not a frozen graph: it has 0 placeholders"),
+        ("m/saved_model.pb", b"", "saved_model.pb is damaged: it holds no graph"),
+        ("m/other.pb", b"", "saved_model.pb is missing"),
+        ("m.xyz", b"", "the name must end in .keras, .h5, .hdf5 or .pb"),
+    ],
+)
+def test_a_file_that_is_no_model_of_tensorflow(
+    folder: Path, capsys: Any, name: str, content: bytes, rule: str
+) -> None:
+    pytest.importorskip("tensorflow")
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    source = path.parent if "/" in name else path
+    said = refused(capsys, str(source), "-o", "m.dmodel", "--calibration", str(folder / "x.npy"))
+    assert f"error: {source}: " in said and rule in said
+
+
+def test_inputs_of_text_in_tensorflow() -> None:
+    tf = pytest.importorskip("tensorflow")
+    from gvm.errors import GvmError
+    from gvm.importers.tensorflow import load_tensorflow
+
+    given = [tf.TensorSpec((None, 6), tf.string)]
+    source = tf.function(lambda s: tf.strings.length(s), input_signature=given)
+    with pytest.raises(GvmError, match="input 's:0': elements must be numbers, received string"):
+        load_tensorflow(source)

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,8 @@ def _freeze_path(path: Path) -> Frozen:
 def _load_keras(path: Path) -> Any:
     import keras
 
+    if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
+        raise ImportModelError(f"{path}: not a whole .keras file, which is a zip archive")
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many types for a damaged or unknown file
@@ -275,9 +278,13 @@ def _freeze_function(function: Any, weights: Iterable[Any], description: str) ->
         if id(outer) in known
     }
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    kinds = (t.dtype for t in frozen.inputs)
-    numbers = [k.is_floating or k.is_integer or k.is_bool for k in kinds]
-    inputs = [t.name for t, taken in zip(frozen.inputs, numbers, strict=True) if taken]
+    kinds = {t.name: t.dtype for t in frozen.inputs if t.dtype.name not in ("resource", "variant")}
+    for name, dtype in kinds.items():
+        if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+            raise ImportModelError(
+                f"{description}: input {name!r}: elements must be numbers, received {dtype.name}"
+            )
+    inputs = list(kinds)
     return Frozen(
         description,
         frozen.graph.as_graph_def(),
@@ -297,6 +304,8 @@ def _freeze_saved_model(path: Path) -> Frozen:
         stored.ParseFromString((path / "saved_model.pb").read_bytes())
     except Exception as error:  # protobuf's DecodeError is not public under one name
         raise ImportModelError(f"{path}: saved_model.pb is damaged: {error}") from error
+    if not stored.meta_graphs:
+        raise ImportModelError(f"{path}: saved_model.pb is damaged: it holds no graph")
     serving = [m for m in stored.meta_graphs if "serve" in m.meta_info_def.tags]
     if not serving:
         raise ImportModelError(f"{path}: the SavedModel has no graph with the tag 'serve'")
