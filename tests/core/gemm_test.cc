@@ -48,7 +48,7 @@ struct Mix {
   int64_t below(int64_t n) { return static_cast<int64_t>(next() % static_cast<uint64_t>(n)); }
 };
 
-enum class Data { small, medium, full, lowest, highest, mixed };
+enum class Data { small, medium, full, lowest, highest, mixed, large };
 
 int16_t number(Mix& mix, Data data, int64_t i, int64_t k) {
   switch (data) {
@@ -56,6 +56,8 @@ int16_t number(Mix& mix, Data data, int64_t i, int64_t k) {
       return static_cast<int16_t>(mix.below(2048) - 1024);
     case Data::medium:
       return static_cast<int16_t>(mix.below(16384) - 8192);
+    case Data::large:  // such that sums of 8 products are proved, and of 32 are not
+      return static_cast<int16_t>(mix.below(32768) - 16384);
     case Data::full:
       return static_cast<int16_t>(mix.next());
     case Data::lowest:
@@ -218,7 +220,7 @@ void test_shapes(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) 
                                {225, 17, 9},  {3, 300, 1025}, {29, 5, 2050},  {2, 3, 16384},
                                {2, 3, 16385}, {1, 40, 33000}, {70, 129, 1030}};
   for (const auto& shape : shapes) {
-    for (const Data data : {Data::small, Data::full, Data::lowest, Data::mixed}) {
+    for (const Data data : {Data::small, Data::full, Data::lowest, Data::mixed, Data::large}) {
       for (const DType type : {DType::i64, DType::i16}) {
         Case c = {};
         c.m = shape[0];
@@ -241,7 +243,7 @@ void test_shapes(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) 
 // sides of what is jammed, with sums that clamp and sums that tie.
 void test_jammed(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
   for (int shift = -1; shift <= 34; ++shift) {
-    for (const Data data : {Data::small, Data::medium, Data::lowest, Data::mixed}) {
+    for (const Data data : {Data::small, Data::medium, Data::lowest, Data::mixed, Data::large}) {
       for (const Rounding rounding : {Rounding::nearest, Rounding::forward}) {
         Case c = {};
         c.m = 15;
@@ -289,6 +291,46 @@ void test_jammed(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) 
         ++failures;
         std::printf("gemm %s: a tie at shift %d: %d\n", gvm::cpu_level_name(cpu.level), shift, got);
       }
+    }
+  }
+}
+
+// Sums of 32 products that are not proved are cut finer before bytes are multiplied.
+void test_finer(const CpuKernels& cpu, Threads& threads, TestScratch& scratch) {
+  for (const int64_t k : {150, 1030}) {
+    const int64_t m = 30, n = 70;
+    Mix mix{5};
+    std::vector<int16_t> a(static_cast<size_t>(m * k)), b(static_cast<size_t>(k * n));
+    for (int16_t& x : a) x = number(mix, Data::large, 0, 0);
+    for (int16_t& x : b) x = number(mix, Data::large, 0, 0);
+    const gvm::StridedLines a_lines = {a.data(), k, 1}, b_lines = {b.data(), 1, n};
+    std::vector<int64_t> got(static_cast<size_t>(m * n));
+    gvm::RouteCounts routes;
+    gvm::Gemm job;
+    job.m = m;
+    job.n = n;
+    job.k = k;
+    job.a = gvm::strided_lines(a_lines);
+    job.b = gvm::strided_lines(b_lines);
+    job.epilogue.data = got.data();
+    job.epilogue.rows.step = n;
+    job.epilogue.routes = &routes;
+    gvm::gemm(job, cpu, threads, scratch);
+    bool same = routes.wide != 0 && routes.split == 0 && routes.narrow == 0;
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        int64_t sum = 0;
+        for (int64_t t = 0; t < k; ++t) {
+          sum += int64_t{a[static_cast<size_t>(i * k + t)]} * b[static_cast<size_t>(t * n + j)];
+        }
+        same = same && got[static_cast<size_t>(i * n + j)] == sum;
+      }
+    }
+    if (!same) {
+      ++failures;
+      std::printf("gemm %s: finer proofs of %lld terms: differ, or %lld tiles by bytes\n",
+                  gvm::cpu_level_name(cpu.level), static_cast<long long>(k),
+                  static_cast<long long>(routes.split));
     }
   }
 }
@@ -412,6 +454,7 @@ int main() {
       test_shapes(cpu, threads, scratch);
       test_jammed(cpu, threads, scratch);
       test_edges(cpu, threads, scratch);
+      test_finer(cpu, threads, scratch);
       test_kept(cpu, threads, scratch);
     }
   }

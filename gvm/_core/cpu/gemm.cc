@@ -3,254 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <vector>
 
-#include "cpu/gemm_proofs.h"
-#include "cpu/panels.h"
+#include "cpu/gemm_pass.h"
 
 namespace gvm {
-
-namespace {
-
-constexpr int64_t kSplitPairs = 128;         // that are summed by bytes at once
-constexpr int64_t kBlockPairs = 512;         // of a panel that are multiplied before the next panel
-constexpr int64_t kPassTerms = 16384;        // packed at a time
-constexpr int64_t kGroupColumns = 128;       // of B that a task packs for itself
-constexpr int64_t kSharedColumns = 1024;     // of packed B, where a panel is one block: long
-constexpr int64_t kSharedPartColumns = 512;  // rows are converted together; where it is several
-constexpr int64_t kBlockRows = 112;
-constexpr int64_t kSharedBytes = int64_t{1} << 25;  // of packed B at a time
-constexpr int kJamBits = 15;                        // that Convert discards of a jammed sum, and
-constexpr int kMostJammed = 16;                     // that were discarded before
-constexpr int64_t kSunk = 2048;                     // sums that a sink takes at once
-constexpr int64_t kSunkColumns = 1024;              // of a group whose sums a sink takes
-
-// A multiplication of terms [term, term + terms) and columns `columns`, both small enough to pack.
-class Pass {
- public:
-  Pass(const Gemm& job, const CpuKernels& cpu, Threads& threads, Scratch& scratch, Span terms,
-       Span columns)
-      : job_(job),
-        to_(job.epilogue),
-        cpu_(cpu),
-        kernels_(cpu.gemm),
-        threads_(threads),
-        scratch_(scratch),
-        terms_(terms),
-        columns_(columns) {
-    plan();
-  }
-
-  void run();
-
- private:
-  // What one thread owns while it multiplies.
-  struct Memory {
-    Panels a, b;
-    int16_t *high, *low;               // a block of a panel of A, split
-    int64_t split_panel, split_first;  // which one; -1: none
-    int32_t* tile;
-    char* sums;         // int32_t or int64_t: one group of columns, for every panel of A held
-    int32_t* jammed;    // those of one panel
-    uint64_t* largest;  // of a group of panels of B, for every block and over all terms
-    int64_t clamps;
-    RouteCounts routes;
-  };
-
-  void plan();
-  int columns_at(int64_t panel) const {
-    const int64_t left = columns_.count - panel * kernels_.columns;
-    return static_cast<int>(std::min<int64_t>(kernels_.columns, left));
-  }
-  int width_at(int64_t panel) const {
-    return columns_at(panel) <= kernels_.half_columns ? kernels_.half_columns : kernels_.columns;
-  }
-  int64_t memory_bytes() const;
-  Memory place(char* base) const;
-  void pack_a(Span panels, const Panels& to) const;
-  void pack_b(Span panels, const Panels& to, int64_t to_first) const;
-  void multiply(Span rows, Span groups, Memory* memory) const;
-  void multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_first,
-                      Memory* memory) const;
-  void split_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int width, Span pairs,
-                  int64_t* c, int64_t ldc, int rows, int columns, bool accumulate,
-                  Memory* memory) const;
-  int64_t emit(const Epilogue& to, const char* sums, DType type, int64_t ldc, int64_t row,
-               int64_t rows, int64_t first, int64_t columns) const;
-
-  const Gemm& job_;
-  const Epilogue& to_;
-  const CpuKernels& cpu_;
-  const GemmKernels& kernels_;
-  Threads& threads_;
-  Scratch& scratch_;
-  const Span terms_, columns_;
-
-  int64_t pairs_ = 0, blocks_ = 0;
-  std::vector<int64_t> bias_;  // aligned, of the columns; none: empty
-  std::vector<int32_t> narrow_bias_;
-  bool is_bias_narrow_ = true;  // every aligned bias is below 2^30 in size
-  bool jams_ = false;           // wide sums are converted from WideSums::jammed
-  Epilogue jammed_to_;
-  int64_t row_panels_ = 0, column_panels_ = 0;
-  int64_t row_parts_ = 1, column_parts_ = 1;  // tasks
-  int64_t held_panels_ = 0;                   // of A, by one task
-  int64_t group_panels_ = 0, groups_ = 0;     // of B, multiplied together
-  bool shared_b_ = false;                     // packed once for all, or by each task for itself
-  Panels b_ = {};
-};
-
-// How rows and columns are dealt to tasks, and how much of each is held at a time.
-void Pass::plan() {
-  pairs_ = divide_up(terms_.count, 2);
-  blocks_ = divide_up(pairs_, kProofPairs);
-  row_panels_ = divide_up(job_.m, kernels_.rows);
-  column_panels_ = divide_up(columns_.count, kernels_.columns);
-  const int64_t threads = threads_.count();
-  const int64_t most = kBlockRows / kernels_.rows;
-  const bool few = row_panels_ <= most, whole = pairs_ <= kBlockPairs;
-  shared_b_ = job_.kept != nullptr;
-  // A sink gets rows as long as they are held.
-  int64_t group_columns = few ? kGroupColumns : kSharedPartColumns;
-  if (whole && (shared_b_ || !few)) group_columns = kSharedColumns;
-  if (to_.sink != nullptr) group_columns = kSunkColumns;
-  group_panels_ = group_columns / kernels_.columns;
-  if (!few) {
-    shared_b_ = true;
-    row_parts_ = std::min(row_panels_, divide_up(divide_up(row_panels_, most), threads) * threads);
-  } else if (threads > 1) {
-    group_panels_ = std::max<int64_t>(1, std::min(group_panels_, column_panels_ / threads));
-    column_parts_ = std::min(column_panels_, threads);
-    if (column_parts_ < threads && row_panels_ > column_parts_) {
-      shared_b_ = true;
-      column_parts_ = 1;
-      row_parts_ = std::min(row_panels_, threads);
-    }
-  }
-  groups_ = divide_up(column_panels_, group_panels_);
-  column_parts_ = std::min(column_parts_, groups_);
-  held_panels_ = divide_up(row_panels_, row_parts_);
-  if (to_.bias != nullptr) {
-    const int64_t limit = int64_t{1} << 30;
-    bias_.resize(static_cast<size_t>(columns_.count));
-    narrow_bias_.resize(bias_.size());
-    for (size_t j = 0; j < bias_.size(); ++j) {
-      bias_[j] = bias_at(to_, columns_.first + static_cast<int64_t>(j));
-      narrow_bias_[j] = static_cast<int32_t>(bias_[j]);
-      is_bias_narrow_ = is_bias_narrow_ && bias_[j] > -limit && bias_[j] < limit;
-    }
-  }
-  const bool nearest = to_.convert.rounding == Rounding::nearest;
-  jams_ = to_.sink == nullptr && to_.type == DType::i16 &&
-          to_.convert.shift <= (nearest ? kJamBits + kMostJammed : kJamBits);
-  jammed_to_ = to_;
-  if (jams_) jammed_to_.convert.shift = std::min(to_.convert.shift, kJamBits);
-}
-
-int64_t Pass::memory_bytes() const {
-  const Panels a = {nullptr, nullptr, pairs_, blocks_, kernels_.rows};
-  const Panels b = {nullptr, nullptr, pairs_, blocks_, kernels_.columns};
-  return a.bytes(held_panels_) + (shared_b_ ? 0 : b.bytes(group_panels_)) +
-         2 * align(kBlockPairs * kernels_.rows * 4) + align(kernels_.rows * kernels_.columns * 4) +
-         align(kernels_.rows * group_panels_ * kernels_.columns * 4) + align((blocks_ + 1) * 8) +
-         align(held_panels_ * kernels_.rows * group_panels_ * kernels_.columns * 8);
-}
-
-Pass::Memory Pass::place(char* base) const {
-  Memory memory = {};
-  const auto take = [&base](int64_t bytes) {
-    char* const start = base;
-    base += align(bytes);
-    return start;
-  };
-  memory.a = {nullptr, nullptr, pairs_, blocks_, kernels_.rows};
-  memory.a.place(take(memory.a.bytes(held_panels_)), held_panels_);
-  memory.b = {nullptr, nullptr, pairs_, blocks_, kernels_.columns};
-  if (!shared_b_) memory.b.place(take(memory.b.bytes(group_panels_)), group_panels_);
-  memory.high = reinterpret_cast<int16_t*>(take(kBlockPairs * kernels_.rows * 4));
-  memory.low = reinterpret_cast<int16_t*>(take(kBlockPairs * kernels_.rows * 4));
-  memory.tile = reinterpret_cast<int32_t*>(take(kernels_.rows * kernels_.columns * 4));
-  memory.jammed =
-      reinterpret_cast<int32_t*>(take(kernels_.rows * group_panels_ * kernels_.columns * 4));
-  memory.largest = reinterpret_cast<uint64_t*>(take((blocks_ + 1) * 8));
-  memory.sums = base;
-  memory.split_panel = -1;
-  return memory;
-}
-
-void Pass::pack_a(Span panels, const Panels& to) const {
-  const int64_t first = panels.first * kernels_.rows;
-  const int64_t rows = std::min(panels.count * kernels_.rows, job_.m - first);
-  job_.a.pack(job_.a.context, kernels_, first, rows, terms_.first, terms_.count, kernels_.rows,
-              to.panel(0), to.stride());
-  for (int64_t i = 0; i < panels.count; ++i) prove(kernels_, to, i, kernels_.rows);
-}
-
-void Pass::pack_b(Span panels, const Panels& to, int64_t to_first) const {
-  const int64_t first = panels.first * kernels_.columns;
-  const int64_t columns = std::min(panels.count * kernels_.columns, columns_.count - first);
-  // All panels but a narrow last one together.
-  const bool narrow = width_at(panels.end() - 1) != kernels_.columns;
-  const int64_t wide = narrow ? (panels.count - 1) * kernels_.columns : columns;
-  if (wide != 0) {
-    job_.b.pack(job_.b.context, kernels_, columns_.first + first, wide, terms_.first, terms_.count,
-                kernels_.columns, to.panel(to_first), to.stride());
-  }
-  if (narrow) {
-    job_.b.pack(job_.b.context, kernels_, columns_.first + first + wide, columns - wide,
-                terms_.first, terms_.count, kernels_.half_columns,
-                to.panel(to_first + panels.count - 1), to.stride());
-  }
-  for (int64_t i = 0; i < panels.count; ++i) {
-    prove(kernels_, to, to_first + i, width_at(panels.first + i));
-  }
-}
-
-void Pass::run() {
-  if (shared_b_) {
-    b_ = {nullptr, nullptr, pairs_, blocks_, kernels_.columns};
-    const int64_t bytes = b_.bytes(column_panels_);
-    bool fresh = true;
-    void* const memory = job_.kept != nullptr ? job_.kept->get(job_.first_kept, bytes, &fresh)
-                                              : scratch_.get(0, bytes);
-    b_.place(static_cast<char*>(memory), column_panels_);
-    const int64_t parts = fresh ? std::min<int64_t>(column_panels_, 4 * threads_.count()) : 0;
-    threads_.parallel_for(parts, [&](int64_t i) {
-      const Span panels = part(column_panels_, parts, i);
-      pack_b(panels, b_, panels.first);
-    });
-  }
-  const int64_t each = align(memory_bytes()) + 64, threads = threads_.count();
-  char* const base = static_cast<char*>(scratch_.get(1, each * threads));
-  // The last line of each thread's memory counts its clamps and tiles.
-  struct Counts {
-    int64_t clamps;
-    RouteCounts routes;
-  };
-  static_assert(sizeof(Counts) <= 64, "a line");
-  const auto counts = [&](int64_t thread) {
-    return reinterpret_cast<Counts*>(base + (thread + 1) * each - 64);
-  };
-  for (int64_t thread = 0; thread < threads; ++thread) *counts(thread) = {};
-  threads_.parallel_for(row_parts_ * column_parts_, [&](int64_t task, int thread) {
-    Memory memory = place(base + thread * each);
-    multiply(part(row_panels_, row_parts_, task % row_parts_),
-             part(groups_, column_parts_, task / row_parts_), &memory);
-    Counts& mine = *counts(thread);
-    mine.clamps += memory.clamps;
-    mine.routes.narrow += memory.routes.narrow;
-    mine.routes.wide += memory.routes.wide;
-    mine.routes.split += memory.routes.split;
-  });
-  for (int64_t thread = 0; thread < threads; ++thread) {
-    const Counts& those = *counts(thread);
-    if (to_.clamps != nullptr) *to_.clamps += those.clamps;
-    if (to_.routes == nullptr) continue;
-    to_.routes->narrow += those.routes.narrow;
-    to_.routes->wide += those.routes.wide;
-    to_.routes->split += those.routes.split;
-  }
-}
 
 void Pass::multiply(Span rows, Span groups, Memory* memory) const {
   pack_a(rows, memory->a);
@@ -261,6 +17,22 @@ void Pass::multiply(Span rows, Span groups, Memory* memory) const {
     } else {
       pack_b({first, std::min(group_panels_, column_panels_ - first)}, memory->b, 0);
       multiply_group(rows, group, memory->b, 0, memory);
+    }
+  }
+}
+
+// The largest sums of squares of a group of panels of B for each fine block of `pairs`. fine_a is
+// overwritten.
+void Pass::fine_norms(const Panels& b, int64_t b_first, int64_t panel_first, int64_t panels,
+                      Span pairs, Memory* memory) const {
+  const int64_t blocks = divide_up(pairs.count, kFinePairs);
+  std::fill_n(memory->fine_b, blocks, uint64_t{0});
+  for (int64_t j = 0; j < panels; ++j) {
+    const int width = width_at(panel_first + j);
+    kernels_.norms(b.panel(b_first + j) + pairs.first * width * 2, pairs.count, kFinePairs, width,
+                   memory->fine_a);
+    for (int64_t block = 0; block < blocks; ++block) {
+      memory->fine_b[block] = std::max(memory->fine_b[block], memory->fine_a[block]);
     }
   }
 }
@@ -284,15 +56,25 @@ void Pass::multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_f
     const int64_t pair = step * kBlockPairs;
     const Span pairs = {pair, std::min(kBlockPairs, pairs_ - pair)};
     const bool begins = step == 0, ends = step + 1 == steps;
+    bool any_fine = false;
     for (int64_t i = 0; i < rows.count; ++i) {
       const int64_t row = (rows.first + i) * kernels_.rows;
       const int row_count = static_cast<int>(std::min<int64_t>(kernels_.rows, job_.m - row));
       const uint64_t* const a_norms = memory->a.norm(i);
       const bool wide =
           !may_be_narrow || memory->largest[blocks_] > partner(a_norms[blocks_], limit);
-      int32_t counts[kBlockPairs / kProofPairs + 1];
-      const int blocks =
-          wide && may_carry ? cut_blocks(a_norms, memory->largest, pairs, counts) : 0;
+      int32_t counts[kFineBlocks + 1];
+      int blocks = 0;
+      if (wide && may_carry) {
+        blocks = cut_blocks(a_norms, memory->largest, pairs, kProofPairs, counts);
+        if (blocks == 0 && may_cut_finer(a_norms, memory->largest, pairs)) {
+          if (!any_fine) fine_norms(b, b_first, panel_first, panels, pairs, memory);
+          any_fine = true;
+          kernels_.norms(memory->a.panel(i) + pair * kernels_.rows * 2, pairs.count, kFinePairs,
+                         kernels_.rows, memory->fine_a);
+          blocks = cut_blocks(memory->fine_a, memory->fine_b, {0, pairs.count}, kFinePairs, counts);
+        }
+      }
       const bool jams = blocks != 0 && ends && jams_;
       char* const sums = memory->sums + (steps == 1 ? 0 : i * kernels_.rows * columns * 8);
       int32_t* const narrow = reinterpret_cast<int32_t*>(sums);
@@ -306,10 +88,19 @@ void Pass::multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_f
         const size_t column = static_cast<size_t>(column_first + at);
         const int16_t* const a_data = memory->a.panel(i) + pair * kernels_.rows * 2;
         const int16_t* const b_data = b.panel(b_first + j) + pair * width * 2;
+        // The first panel of A reads what no other has read. While those behind it are multiplied,
+        // what comes next is fetched: the panel's next terms, or the next group.
+        const int16_t* next = nullptr;
+        const bool more = &b == &b_ && panel_first + panels + j < column_panels_;
+        if (i >= 1 && i <= kernels_.columns / kFetched && (!ends || more)) {
+          const int16_t* const after =
+              ends ? b.panel(b_first + panels + j) : b_data + pairs.count * width * 2;
+          next = after + (i - 1) * pairs.count * 2 * kFetched;
+        }
         if (!wide) {
           const int32_t* const bias = bias_.empty() ? nullptr : narrow_bias_.data() + column;
           kernels_.tile(pairs.count, a_data, b_data, width, begins ? bias : narrow + at,
-                        start_stride, narrow + at, columns, row_count, column_count);
+                        start_stride, narrow + at, columns, row_count, column_count, next);
           ++memory->routes.narrow;
           continue;
         }
@@ -322,7 +113,8 @@ void Pass::multiply_group(Span rows, int64_t group, const Panels& b, int64_t b_f
           to.jammed = memory->jammed + at;
           to.odd = to_.convert.shift - jammed_to_.convert.shift;
           to.stride = columns;
-          kernels_.tile_wide(counts, blocks, a_data, b_data, width, to, row_count, column_count);
+          kernels_.tile_wide(counts, blocks, a_data, b_data, width, to, row_count, column_count,
+                             next);
           ++memory->routes.wide;
           continue;
         }
@@ -355,7 +147,7 @@ void Pass::split_tile(int64_t a_panel, const Panels& b, int64_t b_panel, int wid
   bool add = accumulate;
   const auto sum = [&](const int16_t* a_part, Span part, int shift) {
     kernels_.tile(part.count, a_part, b_data + part.first * width * 2, width, nullptr, 0,
-                  memory->tile, kernels_.columns, rows, columns);
+                  memory->tile, kernels_.columns, rows, columns, nullptr);
     kernels_.widen(memory->tile, kernels_.columns, c, ldc, rows, columns, shift, add);
     add = true;
   };
@@ -433,6 +225,8 @@ int64_t Pass::emit(const Epilogue& to, const char* sums, DType type, int64_t ldc
   }
   return clamps;
 }
+
+namespace {
 
 // How a multiplication is cut into passes: terms and columns of each.
 struct Passes {

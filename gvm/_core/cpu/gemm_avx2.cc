@@ -102,7 +102,7 @@ constexpr TileOf kTiles[kRows] = {tile_of<1, V>, tile_of<2, V>, tile_of<3, V>,
                                   tile_of<4, V>, tile_of<5, V>, tile_of<6, V>};
 
 void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
-          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns) {
+          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns, const int16_t*) {
   (width == kLanes ? kTiles<1> : kTiles<2>)[rows - 1](pairs, a, b, start, start_stride, c, ldc,
                                                       columns);
 }
@@ -197,7 +197,7 @@ constexpr WideOf kWide[kRows] = {wide_of<1, V>, wide_of<2, V>, wide_of<3, V>,
                                  wide_of<4, V>, wide_of<5, V>, wide_of<6, V>};
 
 void tile_wide(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b, int width,
-               const WideSums& to, int rows, int columns) {
+               const WideSums& to, int rows, int columns, const int16_t*) {
   (width == kLanes ? kWide<1> : kWide<2>)[rows - 1](counts, blocks, a, b, to, columns);
 }
 

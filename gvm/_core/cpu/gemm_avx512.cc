@@ -51,27 +51,35 @@ inline void fetch(const int16_t* b) {
 // Adds `pairs` pairs to the sums: I is that of row I / V and vector I % V. Constant indices instead
 // of loops keep the sums in registers.
 template <int V, int... I>
-inline void add_pairs(int64_t pairs, const int16_t*& a, const int16_t*& b, __m512i* sums,
-                      std::integer_sequence<int, I...>) {
+inline void add_pairs(int64_t pairs, const int16_t*& a, const int16_t*& b, uintptr_t& next,
+                      __m512i* sums, std::integer_sequence<int, I...>) {
   for (int64_t p = 0; p < pairs; ++p) {
     const __m512i first_column = _mm512_load_si512(b);
     const __m512i last_column = _mm512_load_si512(b + 2 * kLanes * (V - 1));
     fetch(b);
     if (V == 2) fetch(b + 2 * kLanes);
+    _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
     (multiply_add(sums[I], _mm512_set1_epi32(pair_at(a + 2 * (I / V))),
                   I % V == 0 ? first_column : last_column),
      ...);
     a += 2 * kRows;
     b += 2 * kLanes * V;
+    next += 64;
   }
+}
+
+// What to fetch: what is at hand where nothing is.
+inline uintptr_t next_of(const int16_t* next, const int16_t* b) {
+  return reinterpret_cast<uintptr_t>(next != nullptr ? next : b);
 }
 
 template <int V, int... I>
 inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, const int32_t* start,
                       int64_t start_stride, int32_t* c, int64_t ldc, __mmask16 last,
-                      std::integer_sequence<int, I...> each) {
+                      const int16_t* next, std::integer_sequence<int, I...> each) {
   __m512i sums[sizeof...(I)] = {((void)I, _mm512_setzero_si512())...};
-  add_pairs<V>(pairs, a, b, sums, each);
+  uintptr_t fetched = next_of(next, b);
+  add_pairs<V>(pairs, a, b, fetched, sums, each);
   const __mmask16 all = 0xffff;
   const auto put = [=](int row, int vector, __m512i sum) {
     const __mmask16 mask = vector + 1 == V ? last : all;
@@ -86,13 +94,13 @@ inline void tile_sums(int64_t pairs, const int16_t* a, const int16_t* b, const i
 
 template <int R, int V>
 void tile_of(int64_t pairs, const int16_t* a, const int16_t* b, const int32_t* start,
-             int64_t start_stride, int32_t* c, int64_t ldc, __mmask16 last) {
-  tile_sums<V>(pairs, a, b, start, start_stride, c, ldc, last,
+             int64_t start_stride, int32_t* c, int64_t ldc, __mmask16 last, const int16_t* next) {
+  tile_sums<V>(pairs, a, b, start, start_stride, c, ldc, last, next,
                std::make_integer_sequence<int, R * V>());
 }
 
 using TileOf = void (*)(int64_t, const int16_t*, const int16_t*, const int32_t*, int64_t, int32_t*,
-                        int64_t, __mmask16);
+                        int64_t, __mmask16, const int16_t*);
 
 template <int V>
 constexpr TileOf kTiles[kRows] = {tile_of<1, V>,  tile_of<2, V>,  tile_of<3, V>,  tile_of<4, V>,
@@ -101,11 +109,13 @@ constexpr TileOf kTiles[kRows] = {tile_of<1, V>,  tile_of<2, V>,  tile_of<3, V>,
                                   tile_of<13, V>, tile_of<14, V>};
 
 void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
-          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns) {
+          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns,
+          const int16_t* next) {
   if (width == kLanes) {
-    kTiles<1>[rows - 1](pairs, a, b, start, start_stride, c, ldc, first_lanes(columns));
+    kTiles<1>[rows - 1](pairs, a, b, start, start_stride, c, ldc, first_lanes(columns), next);
   } else {
-    kTiles<2>[rows - 1](pairs, a, b, start, start_stride, c, ldc, first_lanes(columns - kLanes));
+    kTiles<2>[rows - 1](pairs, a, b, start, start_stride, c, ldc, first_lanes(columns - kLanes),
+                        next);
   }
 }
 
@@ -154,7 +164,9 @@ inline void carry(__m512i& sum, int32_t* high) {
 
 template <int V, int... I>
 inline void wide_sums(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b,
-                      const WideSums& to, __mmask16 last, std::integer_sequence<int, I...> each) {
+                      const WideSums& to, __mmask16 last, const int16_t* next,
+                      std::integer_sequence<int, I...> each) {
+  uintptr_t fetched = next_of(next, b);
   alignas(64) int32_t memory[sizeof...(I)][kLanes];
   int32_t (*high)[kLanes] = memory;
   __asm__("" : "+r"(high));  // stays in memory
@@ -168,7 +180,7 @@ inline void wide_sums(const int32_t* counts, int blocks, const int16_t* a, const
      ...);
   }
   for (int block = 0; block < blocks; ++block) {
-    add_pairs<V>(counts[block], a, b, sums, each);
+    add_pairs<V>(counts[block], a, b, fetched, sums, each);
     (carry(sums[I], high[I]), ...);
   }
   if (to.exact != nullptr) {
@@ -196,12 +208,12 @@ inline void wide_sums(const int32_t* counts, int blocks, const int16_t* a, const
 
 template <int R, int V>
 void wide_of(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b,
-             const WideSums& to, __mmask16 last) {
-  wide_sums<V>(counts, blocks, a, b, to, last, std::make_integer_sequence<int, R * V>());
+             const WideSums& to, __mmask16 last, const int16_t* next) {
+  wide_sums<V>(counts, blocks, a, b, to, last, next, std::make_integer_sequence<int, R * V>());
 }
 
 using WideOf = void (*)(const int32_t*, int, const int16_t*, const int16_t*, const WideSums&,
-                        __mmask16);
+                        __mmask16, const int16_t*);
 
 template <int V>
 constexpr WideOf kWide[kRows] = {wide_of<1, V>,  wide_of<2, V>,  wide_of<3, V>,  wide_of<4, V>,
@@ -210,11 +222,11 @@ constexpr WideOf kWide[kRows] = {wide_of<1, V>,  wide_of<2, V>,  wide_of<3, V>, 
                                  wide_of<13, V>, wide_of<14, V>};
 
 void tile_wide(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b, int width,
-               const WideSums& to, int rows, int columns) {
+               const WideSums& to, int rows, int columns, const int16_t* next) {
   if (width == kLanes) {
-    kWide<1>[rows - 1](counts, blocks, a, b, to, first_lanes(columns));
+    kWide<1>[rows - 1](counts, blocks, a, b, to, first_lanes(columns), next);
   } else {
-    kWide<2>[rows - 1](counts, blocks, a, b, to, first_lanes(columns - kLanes));
+    kWide<2>[rows - 1](counts, blocks, a, b, to, first_lanes(columns - kLanes), next);
   }
 }
 

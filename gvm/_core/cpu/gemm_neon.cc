@@ -75,7 +75,7 @@ constexpr TileOf kTiles[kRows] = {tile_of<1, V>, tile_of<2, V>, tile_of<3, V>, t
                                   tile_of<5, V>, tile_of<6, V>, tile_of<7, V>, tile_of<8, V>};
 
 void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
-          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns) {
+          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns, const int16_t*) {
   (width == kLanes ? kTiles<1> : kTiles<2>)[rows - 1](pairs, a, b, start, start_stride, c, ldc,
                                                       columns);
 }
@@ -89,7 +89,7 @@ inline int32_t jam(int64_t sum, int odd) {
 
 // Every block as a tile of 32 bits, added up in 64.
 void tile_wide(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b, int width,
-               const WideSums& to, int rows, int columns) {
+               const WideSums& to, int rows, int columns, const int16_t*) {
   int64x2_t whole[kRows][kColumns / 2] = {};
   int32_t block[kRows * kColumns];
   for (int n = 0; n < blocks; ++n) {

@@ -10,6 +10,7 @@
 namespace gvm {
 
 constexpr int64_t kProofPairs = 16;  // the terms of one sum of squares, in pairs
+constexpr int64_t kFinePairs = 4;    // of one that is taken where those prove nothing
 
 // |sum| < 2^31 by Cauchy-Schwarz iff (sum of a squared) * (sum of b squared) < 2^62. A quarter of
 // it in size leaves room for a bias below 2^30.
@@ -34,15 +35,17 @@ inline void prove(const GemmKernels& kernels, const Panels& panels, int64_t i, i
   kernels.norms(panels.panel(i), panels.pairs, kProofPairs, width, panels.norm(i));
 }
 
-// Joins blocks of `pairs` while their sums are proved, by their norms in both operands, and returns
-// how many pieces there are, or 0 where not even one block's sum is proved. counts: pairs of each.
-inline int cut_blocks(const uint64_t* a, const uint64_t* b, Span pairs, int32_t* counts) {
+// Joins blocks of `unit` pairs while their sums are proved, by their norms in both operands, and
+// returns how many pieces there are, or 0 where not even one block's sum is proved. counts: pairs
+// of each.
+inline int cut_blocks(const uint64_t* a, const uint64_t* b, Span pairs, int64_t unit,
+                      int32_t* counts) {
   int pieces = 0;
   uint64_t a_norm = 0, b_norm = 0;
   counts[0] = 0;
-  for (int64_t first = pairs.first; first < pairs.end(); first += kProofPairs) {
-    const uint64_t a_block = a[first / kProofPairs], b_block = b[first / kProofPairs];
-    const int32_t count = static_cast<int32_t>(std::min(kProofPairs, pairs.end() - first));
+  for (int64_t first = pairs.first; first < pairs.end(); first += unit) {
+    const uint64_t a_block = a[first / unit], b_block = b[first / unit];
+    const int32_t count = static_cast<int32_t>(std::min(unit, pairs.end() - first));
     if (is_proved(a_norm + a_block, b_norm + b_block)) {
       a_norm += a_block;
       b_norm += b_block;
@@ -56,6 +59,15 @@ inline int cut_blocks(const uint64_t* a, const uint64_t* b, Span pairs, int32_t*
     counts[pieces] = count;
   }
   return pieces + 1;
+}
+
+// Whether blocks of kFinePairs would be proved if the squares were spread evenly over them.
+inline bool may_cut_finer(const uint64_t* a, const uint64_t* b, Span pairs) {
+  constexpr uint64_t kParts = kProofPairs / kFinePairs;
+  for (int64_t block = pairs.first / kProofPairs; block * kProofPairs < pairs.end(); ++block) {
+    if (!is_proved(a[block] / kParts, b[block] / kParts)) return false;
+  }
+  return true;
 }
 
 }  // namespace gvm

@@ -24,7 +24,7 @@ void add_products(int64_t pairs, const int16_t* a, const int16_t* b, int width,
 }
 
 void tile(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
-          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns) {
+          int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns, const int16_t*) {
   uint32_t sums[kRows][kColumns] = {};
   add_products(pairs, a, b, width, sums);
   for (int i = 0; i < rows; ++i) {
@@ -44,7 +44,7 @@ int32_t jam(int64_t sum, int odd) {
 }
 
 void tile_wide(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b, int width,
-               const WideSums& to, int rows, int columns) {
+               const WideSums& to, int rows, int columns, const int16_t*) {
   int64_t whole[kRows][kColumns] = {};
   for (int block = 0; block < blocks; ++block) {
     uint32_t sums[kRows][kColumns] = {};

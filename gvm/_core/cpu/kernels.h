@@ -44,13 +44,15 @@ struct GemmKernels {
 
   // c[i * ldc + j] = start[i * start_stride + j] (null: 0) + the sum of a_i * b_j over `pairs`
   // pairs, modulo 2^32, for i < rows and j < columns. `width` is that of b's panel. start may be c.
+  // `next` is what may be fetched meanwhile: 64 bytes for every pair, not all of them memory.
   void (*tile)(int64_t pairs, const int16_t* a, const int16_t* b, int width, const int32_t* start,
-               int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns);
+               int64_t start_stride, int32_t* c, int64_t ldc, int rows, int columns,
+               const int16_t* next);
 
   // The same without a modulus: consecutive blocks of counts[0], counts[1], ... pairs, whose sums
   // are below 2^31 - 2^16 in size each.
   void (*tile_wide)(const int32_t* counts, int blocks, const int16_t* a, const int16_t* b,
-                    int width, const WideSums& to, int rows, int columns);
+                    int width, const WideSums& to, int rows, int columns, const int16_t* next);
 
   // c[i * ldc + j] = tile[i * tile_stride + j] * 2^shift, added to c where `accumulate`.
   void (*widen)(const int32_t* tile, int64_t tile_stride, int64_t* c, int64_t ldc, int64_t rows,
