@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.cpu import ours, report
+from benchmarks.cpu import limits, ours, report
 from benchmarks.cpu.data import tanh_input, training_batches
 from benchmarks.cpu.rows import INFORMATION, MEMORY, ROWS, TORCH_MM
 from gvm import _core
@@ -75,6 +75,35 @@ def test_results_say_what_was_measured() -> None:
         },
         "results": [result | {"commit": "abc"}],
     }
-    text = report.markdown(body, "")
+    text = report.markdown(body)
     assert "| gvm 1 | torch 4 | torch | 5.0 | 4.00 | no |" in text
     assert "commit abc" in text
+
+
+def test_a_row_below_its_goal_says_what_it_is_made_of() -> None:
+    made = ours.product({"shape": (28, 64, 32), "data": "realistic"}, 1)
+    assert made.limits is not None
+    found = made.limits()
+    assert found["multiply_adds"] == 28 * 64 * 32
+    assert found["dot_products"] == 28 * 64
+    assert found["bytes_moved"] >= 2 * (28 * 32 + 32 * 64 + 28 * 64)
+    assert list(found["milliseconds"])[0] == "matmul+convert"
+    row = next(r for r in ROWS if r.name == "gemm")
+    seconds = {name: [0.001] for name in row.contenders}
+    result = report.result_of(row, 1, 0, seconds) | {"limits": {"gvm": found}}
+    body = {"results": [result], "bytes_per_second": 1e10}
+    said = report.short(body)
+    assert "- gemm, 512x512x512, gvm, 1 thread: 0.05734e6 multiply-adds in 0.001792e6" in said
+    assert "MB moved" in said
+    assert "matmul+convert" in said
+    result["goals"] = [g | {"times": 9.0} for g in result["goals"]]
+    assert report.short(body) == ""
+
+
+def test_limits_name_every_operator_that_takes_time() -> None:
+    made = ours.tanh({"shape": (4, 32)}, 1)
+    assert made.limits is not None
+    found = made.limits()
+    assert set(found["milliseconds"]) == {"unary"}
+    assert found["tiles"] == {}
+    assert limits.sentence({"milliseconds": {"gvm": 1.0}}, "gvm", {"bytes": 1.0}) == ""

@@ -1,7 +1,8 @@
 """A contender's process: ``python -m benchmarks.cpu.contender TASK``; ``turns`` talks to it.
 
 Each line it reads is a request: verify (answers with the path of the result's .npy), time (answers
-with seconds per run) or memory (answers with MiB).
+with seconds per run), limits (answers with what a run is made of, or null), bytes (answers with
+bytes per second of a copy) or memory (answers with MiB).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cpu.limits import bytes_per_second
 from benchmarks.cpu.rows import ROWS, Case, Runner
 
 
@@ -67,7 +69,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         case = request.get("case", 0)
-        if case not in runners and request["do"] != "memory":
+        if case not in runners and request["do"] not in ("memory", "bytes"):
             runners.clear()
             runners[case] = build(
                 row.kind, task["contender"], row.cases[case], task["threads"], folder
@@ -79,6 +81,11 @@ def main() -> None:
             answer = str(path)
         elif request["do"] == "time":
             answer = timed(runners[case].run, request["seconds"], request["runs"])
+        elif request["do"] == "limits":
+            count = runners[case].limits
+            answer = None if count is None else count()
+        elif request["do"] == "bytes":
+            answer = bytes_per_second()
         else:
             answer = peak_mib()
         print("answer " + json.dumps(answer), flush=True)

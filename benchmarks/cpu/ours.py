@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.cpu import limits
 from benchmarks.cpu.data import (
     FRACTION_BITS,
     operands,
@@ -25,9 +27,10 @@ from gvm.program import Function, Program, Segment, Step
 from gvm.types import Type, i16
 
 PARAMETERS, STATE = 2, 3
+PREDICT, GRAD, APPLY = 0, 2, 3
 FORWARD = 1
 SEED = 1
-BEST, AVX2 = -1, 1
+BEST, AVX2, AVX512 = -1, 1, 2
 Array = NDArray[Any]
 
 
@@ -132,8 +135,13 @@ def product(case: Case, threads: int) -> Runner:
             raise GvmError("product: the core differs from NumPy's integers")
         return np.asarray(found)
 
-    run = (lambda: session.predict([x])) if case.get("packed") else None
-    return Runner(run or Stochastic(program, session, x).run, result)
+    level = case.get("level", AVX512)
+    if case.get("packed"):
+        run: Callable[[], object] = lambda: session.predict([x])  # noqa: E731
+    else:
+        run = Stochastic(program, session, x).run
+    function = PREDICT if case.get("packed") else GRAD
+    return Runner(run, result, lambda: limits.of(program, session, [function], m, run, level))
 
 
 def tanh(case: Case, threads: int) -> Runner:
@@ -154,7 +162,10 @@ def tanh(case: Case, threads: int) -> Runner:
             raise GvmError("tanh: an entry is not the nearest integer")
         return found / 2.0**15
 
-    return Runner(lambda: session.predict([x]), result)
+    def run() -> object:
+        return session.predict([x])
+
+    return Runner(run, result, lambda: limits.of(program, session, [PREDICT], len(x), run))
 
 
 def resnet50(name: str, case: Case, threads: int, folder: Path) -> Runner:
@@ -177,9 +188,11 @@ def resnet50(name: str, case: Case, threads: int, folder: Path) -> Runner:
         program = _core.Program(whole.encode())
         session = _core.Session(program, threads, BEST)
         session.write(PARAMETERS, model.parameters)
+        drawn = Stochastic(program, session, inputs[0]).run
         return Runner(
-            Stochastic(program, session, inputs[0]).run,
+            drawn,
             lambda: model.run_integers(x, threads=threads).real(),
+            lambda: limits.of(program, session, [GRAD], len(x), drawn),
         )
     session = model.session(None, threads)
 
@@ -190,7 +203,11 @@ def resnet50(name: str, case: Case, threads: int, folder: Path) -> Runner:
             raise GvmError("resnet50: instruction sets differ")
         return np.asarray(found.real())
 
-    return Runner(lambda: session.predict(inputs), result)
+    def run() -> object:
+        return session.predict(inputs)
+
+    encoded = _core.Program(model.program.encode())
+    return Runner(run, result, lambda: limits.of(encoded, session, [PREDICT], len(x), run))
 
 
 def training(profile: str, case: Case, threads: int, folder: Path) -> Runner:
@@ -236,4 +253,6 @@ def training(profile: str, case: Case, threads: int, folder: Path) -> Runner:
             raise GvmError("training: instruction sets differ")
         return np.array([first[0] / 2.0**24 / first[1]])
 
-    return Runner(run, result)
+    return Runner(
+        run, result, lambda: limits.of(program, session, [GRAD, APPLY], case["batch"], run)
+    )

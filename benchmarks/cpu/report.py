@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.cpu import limits
 from benchmarks.cpu.rows import ROWS, START_UP_SECONDS, Row
 from benchmarks.environment import RESULTS
 from gvm.files import replacing
@@ -86,7 +87,43 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def markdown(body: Mapping[str, Any], limits: str) -> str:
+def rates_of(body: Mapping[str, Any], threads: int) -> dict[str, float]:
+    """What the machine reached: bytes per second of a copy on one thread, and multiply-adds per
+    second of the largest product that was measured on so many threads."""
+    rates = {"bytes": float(body["bytes_per_second"])}
+    reached = [
+        1e3 * found["multiply_adds"] / r["milliseconds"][name]
+        for r in body["results"]
+        if r["row"] == "gemm" and r["threads"] == threads
+        for name, found in r.get("limits", {}).items()
+    ]
+    return rates | ({"multiply_adds": max(reached)} if reached else {})
+
+
+def short(body: Mapping[str, Any]) -> str:
+    """For every row of ours that misses a goal: what it is made of, by counting."""
+    lines = []
+    for result in ordered(body["results"]):
+        missed = {g["contender"] for g in result["goals"] if g["times"] < g["goal"]}
+        for contender in [c for c in result["milliseconds"] if c in missed]:
+            if "bytes_per_second" not in body:
+                continue
+            said = limits.sentence(result, contender, rates_of(body, result["threads"]))
+            if said:
+                threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
+                lines.append(
+                    f"- {result['row']}, {result['case']}, {contender}, {threads}: {said}.\n"
+                )
+    if not lines:
+        return ""
+    return (
+        "\nWhat the rows below their goals are made of: multiply-adds and bytes of one run as the "
+        "core counts them (bytes without fusion: more than are moved), the tiles of products by "
+        "the way they took, and shares of time by operators that run together.\n\n" + "".join(lines)
+    )
+
+
+def markdown(body: Mapping[str, Any]) -> str:
     """The whole result for people."""
     lines = [HEADER, ["---"] * len(HEADER)]
     for result in ordered(body["results"]):
@@ -112,7 +149,7 @@ def markdown(body: Mapping[str, Any], limits: str) -> str:
             f"\nStart-up ({start['what']}): {start['seconds']:.2f} s, goal "
             f"{START_UP_SECONDS:.0f} s.\n"
         )
-    parts.append(limits)
+    parts.append(short(body))
     commits = sorted({r["commit"] for r in body["results"]})
     parts.append(
         f"\n{about['machine']['processor']}, {about['machine']['processors']} processors, "

@@ -32,6 +32,8 @@ class Runner:
     run: Callable[[], object]
     result: Callable[[], NDArray[Any]]
     """What is compared with the others', after checks of its own."""
+    limits: Callable[[], dict[str, Any]] | None = None
+    """What a run is made of (``limits.of``); ours only."""
 
 
 @dataclass(frozen=True)

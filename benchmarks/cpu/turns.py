@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cpu.rows import INFORMATION, Row
+from benchmarks.cpu.rows import INFORMATION, ROWS, Row
 from benchmarks.environment import ROOT
 from gvm.errors import GvmError
 
 SECONDS = 0.15
 """That a turn takes at least."""
+PATIENCE = 300.0
+"""Seconds after which a contender that has not answered is given up."""
 RUNS = 3
 """In a turn at least, after one that is not counted."""
 TOLERANCE = {False: 0.02, True: 0.3}
@@ -59,6 +63,9 @@ class Contender:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         while True:
+            # Nothing but whole lines is written, and each is read before the next is waited for.
+            if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
+                raise GvmError(f"{self.name}: no answer to {request} in {PATIENCE:.0f} s")
             line = self.process.stdout.readline()
             if not line:
                 raise GvmError(f"{self.name}: ended with status {self.process.wait()}")
@@ -88,8 +95,18 @@ def verify(row: Row, contenders: Sequence[Contender], case: int) -> None:
             raise GvmError(f"{row.name}, {label}: {name} is off by {off:g} of {most:g}")
 
 
-def measure(row: Row, threads: int, folder: Path) -> list[dict[str, list[float]]]:
-    """Seconds of every run by contender, of each case, in turns."""
+@dataclass(frozen=True)
+class Measured:
+    """One case."""
+
+    seconds: dict[str, list[float]]
+    """Of every run, by contender."""
+    limits: dict[str, dict[str, Any]]
+    """What a run of ours is made of (``limits.of``), by contender."""
+
+
+def measure(row: Row, threads: int, folder: Path) -> list[Measured]:
+    """Each case, its contenders in turns."""
     contenders = [Contender(row, name, threads, folder) for name in row.contenders]
     try:
         measured = []
@@ -99,11 +116,23 @@ def measure(row: Row, threads: int, folder: Path) -> list[dict[str, list[float]]
             for _ in range(row.turns):
                 for c in contenders:
                     seconds[c.name] += c.ask(do="time", case=case, seconds=SECONDS, runs=RUNS)
-            measured.append(seconds)
+            counted = {
+                c.name: c.ask(do="limits", case=case) for c in contenders if c.name in row.goals
+            }
+            measured.append(Measured(seconds, {n: found for n, found in counted.items() if found}))
         return measured
     finally:
         for c in contenders:
             c.close()
+
+
+def copy_rate(folder: Path) -> float:
+    """Bytes per second of a copy, by a process that does nothing else."""
+    contender = Contender(ROWS[0], ROWS[0].ours[0], 1, folder)
+    try:
+        return float(contender.ask(do="bytes"))
+    finally:
+        contender.close()
 
 
 def peak_memory(row: Row, name: str, threads: int, folder: Path) -> float:
