@@ -17,6 +17,7 @@ from gvm.autodiff import with_loss
 from gvm.batch import cut_examples, examples_of
 from gvm.calibration import calibrate
 from gvm.errors import GvmError, ProgramError
+from gvm.examples import as_integers
 from gvm.execution import backend_level, thread_count
 from gvm.exporters import Exports
 from gvm.files import write_bytes
@@ -39,14 +40,11 @@ from gvm.quantize import calibration_data, quantize
 from gvm.tensors import (
     Array,
     IntegerTensor,
-    check_range,
     pack_parameters,
-    quantize_array,
     unpack,
 )
 from gvm.train import History, TrainingState, batches
 from gvm.training_run import run_training
-from gvm.types import Type
 
 INPUTS, LABELS, PARAMETERS, STATE, OUTPUTS, TOTALS = range(6)
 PREDICT, LOSS, GRAD, APPLY = range(4)
@@ -235,7 +233,7 @@ class Model(Exports):
         every batch size."""
         if self.program.loss is None:
             raise GvmError("the model has no loss: import it with loss=... to evaluate it")
-        inputs, targets = self.examples(x, labels, "evaluate")
+        inputs, targets = self.examples(x, labels, "evaluate", lazy=True)
         session = self.session(backend, threads)
         chunks = list(batches(len(inputs[0]), self._batch(batch_size)))
         sums = []
@@ -251,8 +249,8 @@ class Model(Exports):
 
     def train(
         self,
-        x: Array | Sequence[Array],
-        labels: Array,
+        x: Any,
+        labels: Array | None = None,
         *,
         optimizer: Optimizer | None = None,
         epochs: int = 1,
@@ -260,7 +258,7 @@ class Model(Exports):
         seed: int | None = None,
         workers: int = 1,
         cluster: str | None = None,
-        validation: tuple[Array, Array] | None = None,
+        validation: Any = None,
         patience: int | None = None,
         profile: str | None = None,
         rounding: str | None = None,
@@ -277,6 +275,8 @@ class Model(Exports):
     ) -> History:
         """Trains in fixed point: parameters and training state advance. Returns the history.
 
+        ``x``, ``labels``: arrays, batch first; memory-mapped ones stay in their files. ``x`` alone
+        may be a ``tf.data.Dataset`` of pairs, which is read once, and so may ``validation``.
         ``seed``: of the order of examples and of rounding, 0 where none is given. ``optimizer``:
         ``SGD()`` where none is given; its learning rate may be one of ``gvm.schedules``.
         ``profile``: "w32" (default) keeps weights with 16 more bits than operators see; "w16"
@@ -331,49 +331,31 @@ class Model(Exports):
 
     # -- data in and out
 
-    def quantized_inputs(self, x: Array | Sequence[Array]) -> list[Array]:
+    def quantized_inputs(self, x: Array | Sequence[Array], lazy: bool = False) -> list[Array]:
         """Real inputs as the integers that the program declares: scaled, rounded half to even,
-        clamped."""
+        clamped. ``lazy``: of a memory-mapped array examples are read when they are taken."""
         listed = isinstance(x, list | tuple) and (
             len(self.program.inputs) > 1 or any(isinstance(a, np.ndarray) for a in x)
         )
-        return self._quantized(list(x) if listed else [x], INPUTS, "input")
+        types = [t for t, _, _ in self._native.tensors(INPUTS)]
+        # Inputs of this type are indices.
+        whole = [(t.dtype, t.fraction_bits) == ("i32", 0) for t in types]
+        return as_integers(list(x) if listed else [x], types, "input", whole, whole, lazy)
 
-    def quantized_labels(self, y: Array) -> list[Array]:
+    def quantized_labels(self, y: Array, lazy: bool = False) -> list[Array]:
         """Labels as the program declares them: class numbers, or real targets at their format.
 
         Targets beyond the format are refused: a loss that reads others would be another loss.
         """
-        return self._quantized([y], LABELS, "label")
-
-    def _quantized(self, arrays: Sequence[Any], section: int, what: str) -> list[Array]:
-        types: list[Type] = [t for t, _, _ in self._native.tensors(section)]
-        if len(arrays) != len(types):
-            raise ProgramError(f"{what}s: expected {len(types)}, received {len(arrays)}")
-        # Labels are classes or targets as the loss says; inputs of this type are indices.
-        whole = [(t.dtype, t.fraction_bits) == ("i32", 0) for t in types]
-        if section == LABELS:
-            whole = [self.program.classifies]
-        named = [f"{what} {i}" for i in range(len(types))]
-        made = [quantize_array(*a) for a in zip(arrays, types, named, whole, strict=True)]
-        if section == LABELS:
-            check_range(arrays[0], types[0], what)
-        else:
-            for array, type_, name, index in zip(arrays, types, named, whole, strict=True):
-                if index:
-                    check_range(array, type_, name)
-        count = examples_of(made, types)
-        for i, (array, type_) in enumerate(zip(made, types, strict=True)):
-            if type_.batch_axis is not None and len(array) != count:
-                raise ProgramError(f"{what} {i}: expected {count} examples, received {len(array)}")
-        return made
+        types = [t for t, _, _ in self._native.tensors(LABELS)]
+        return as_integers([y], types, "label", [self.program.classifies], [True], lazy)
 
     def examples(
-        self, x: Array | Sequence[Array], y: Array, what: str
+        self, x: Array | Sequence[Array], y: Array, what: str, lazy: bool = False
     ) -> tuple[list[Array], list[Array]]:
         """Inputs and labels of the same examples as the program's integers; ``what`` names them in
         an error."""
-        inputs, labels = self.quantized_inputs(x), self.quantized_labels(y)
+        inputs, labels = self.quantized_inputs(x, lazy), self.quantized_labels(y, lazy)
         if len(inputs[0]) != len(labels[0]):
             raise ProgramError(f"{what}: {len(inputs[0])} inputs but {len(labels[0])} labels")
         return inputs, labels

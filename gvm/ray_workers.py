@@ -121,7 +121,9 @@ class RayPool(Pool):
         }
         try:
             self.options = ray.put(options)
-            self.data = ray.put((self.inputs, self.labels))
+            self.data = ray.put(
+                [[np.asarray(a) for a in arrays] for arrays in (self.inputs, self.labels)]
+            )
             self._open(range(1, plan.workers))
         except BaseException:
             self.close()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gvm import _core, cbor
 from gvm.checkpoints import Best, Checkpoints
-from gvm.errors import GvmError
+from gvm.errors import GvmError, ProgramError
 from gvm.files import write_bytes
 from gvm.loss import Loss
 from gvm.loss_totals import loss_places
@@ -303,7 +303,7 @@ def train(
                 order = permutation(plan.seed, epoch, count)
                 steps, *sums = training.partial or (0, 0, 0, 0)
                 for at in range(sums[1], count, plan.batch_size):
-                    totals = workers.step(order[at : at + plan.batch_size], training.step)
+                    totals = _step(workers, order[at : at + plan.batch_size], training.step)
                     for i, place in enumerate(places):
                         sums[i] += int(totals[place])
                     steps += 1
@@ -373,6 +373,14 @@ def train(
         watch.tensors,
     )
     return parameters, state, training, history
+
+
+def _step(workers: Any, indices: NDArray[Any], step: int) -> NDArray[Any]:
+    try:
+        totals: NDArray[Any] = workers.step(indices, step)
+    except ProgramError as error:  # what a file holds is judged when it is read
+        raise ProgramError(f"train, step {step}: {error}", error.status, error.name) from error
+    return totals
 
 
 def batches(count: int, size: int) -> Iterator[slice]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gvm import _core
 from gvm.adaptive import DelayedScaling, as_scaling
 from gvm.checkpoints import Checkpoints, best_of
 from gvm.errors import GvmError
+from gvm.examples import open_examples
 from gvm.execution import backend_level, thread_count
 from gvm.optimizers import SGD, Optimizer
 from gvm.program import CANNOT_TRAIN, Program, with_profile
 from gvm.scaling import begin_scaling
+from gvm.streams import is_stream
 from gvm.tensors import Array, convert_parameters
 from gvm.train import History, Plan, TrainingState, train
 from gvm.updates import with_optimizer
@@ -28,15 +30,15 @@ Start = tuple[Program, bytes, bytes, TrainingState]
 
 def run_training(
     model: Model,
-    x: Array | Sequence[Array],
-    labels: Array,
+    x: Any,
+    labels: Array | None,
     *,
     optimizer: Optimizer | None,
     epochs: int,
     batch_size: int,
     seed: int | None,
     workers: int,
-    validation: tuple[Array, Array] | None,
+    validation: Any,
     patience: int | None,
     profile: str | None,
     rounding: str | None,
@@ -79,49 +81,55 @@ def run_training(
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and not path.parent.is_dir():
         raise GvmError(f"checkpoint {path}: no such folder")
-    inputs, targets = model.examples(x, labels, "train")
-    checked = None if validation is None else model.examples(*validation, "validation")
-    total_steps = epochs * -(-len(inputs[0]) // batch_size)
-    scales = as_scaling(scaling)
-    program, parameters, state, start = (
-        _resumed(model, model.training, optimizer, profile, rounding, seed, scales, total_steps)
-        if resume and model.training is not None
-        else _begun(model, optimizer, profile, rounding, seed or 0, total_steps, scales)
-    )
-    level = backend_level(backend)
-    used = thread_count(threads)
-    plan = Plan(epochs, batch_size, start.seed, workers, micro_batch, used, level, cluster)
-    partial = start.partial
-    if partial is not None and partial[2] >= len(inputs[0]):
-        raise GvmError(
-            f"resume: the epoch has taken {partial[2]} examples, the data has {len(inputs[0])}"
+    with ExitStack() as opened:
+        inputs, targets = opened.enter_context(
+            open_examples(model, x, labels, "train", trace is not None)
         )
-    checkpoints = None if path is None else Checkpoints(model, program, path, checkpoint_every)
-    recorder = None
-    if trace is not None:
-        from gvm.trace.recorder import Recorder
+        checked = None
+        if validation is not None:
+            xv, yv = (validation, None) if is_stream(validation) else validation
+            checked = opened.enter_context(open_examples(model, xv, yv, "validation", False))
+        total_steps = epochs * -(-len(inputs[0]) // batch_size)
+        scales = as_scaling(scaling)
+        program, parameters, state, start = (
+            _resumed(model, model.training, optimizer, profile, rounding, seed, scales, total_steps)
+            if resume and model.training is not None
+            else _begun(model, optimizer, profile, rounding, seed or 0, total_steps, scales)
+        )
+        level = backend_level(backend)
+        used = thread_count(threads)
+        plan = Plan(epochs, batch_size, start.seed, workers, micro_batch, used, level, cluster)
+        partial = start.partial
+        if partial is not None and partial[2] >= len(inputs[0]):
+            raise GvmError(
+                f"resume: the epoch has taken {partial[2]} examples, the data has {len(inputs[0])}"
+            )
+        checkpoints = None if path is None else Checkpoints(model, program, path, checkpoint_every)
+        recorder = None
+        if trace is not None:
+            from gvm.trace.recorder import Recorder
 
-        recorder = Recorder(trace, trace_every)
-        recorder.begin(model, program, inputs, targets, start, plan, resume)
-    best = best_of(model, start, path, patience is not None)
-    parameters, state, training, history = train(
-        model,
-        program,
-        inputs,
-        targets,
-        parameters,
-        state,
-        start,
-        plan,
-        checked,
-        patience,
-        checkpoints,
-        best,
-        progress,
-        recorder,
-    )
-    model.advance(program, parameters, state, training)
-    return history
+            recorder = Recorder(trace, trace_every)
+            recorder.begin(model, program, inputs, targets, start, plan, resume)
+        best = best_of(model, start, path, patience is not None)
+        parameters, state, training, history = train(
+            model,
+            program,
+            inputs,
+            targets,
+            parameters,
+            state,
+            start,
+            plan,
+            checked,
+            patience,
+            checkpoints,
+            best,
+            progress,
+            recorder,
+        )
+        model.advance(program, parameters, state, training)
+        return history
 
 
 def _begun(

@@ -4,7 +4,7 @@ It holds a replica of the model and computes one shard of every step. Requests a
 input and are answered on standard output, each a canonical CBOR value after its size in four
 little-endian bytes. Arrays lie in files of one folder, mapped by all:
 
-    input-<i>.npy, label-<i>.npy    the data set
+    input-<i>.npy, label-<i>.npy    the data set; or .place, the file that it is mapped from
     order                           int64, examples of the step's batch
     totals                          int64, sums over all workers
     sums                            int64, one row of partial sums per worker
@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm import _core, cbor, errors
+from gvm.mapped import from_place
 from gvm.shards import ShardRunner
 
 INPUTS, LABELS, PARAMETERS, STATE = range(4)
@@ -59,6 +60,14 @@ def table(path: Path, rows: int, columns: int, mode: Any = "r+") -> NDArray[np.i
     return np.memmap(path, dtype=np.int64, mode=mode, shape=(rows, columns)).view(np.ndarray)
 
 
+def _examples(folder: Path, name: str, type_: Any) -> Any:
+    """The examples of one input or label: in the folder, or in the file that lies elsewhere."""
+    place = folder / f"{name}.place"
+    if place.is_file():
+        return from_place(cbor.decode(place.read_bytes()), type_, name.replace("-", " "))
+    return np.load(folder / f"{name}.npy", mmap_mode="r")
+
+
 class Replica:
     """This process's copy of the model and its row of the shared arrays."""
 
@@ -70,8 +79,8 @@ class Replica:
         self.session.write(STATE, (folder / "state").read_bytes())
 
         def arrays(name: str, section: int) -> list[NDArray[Any]]:
-            count = len(native.tensors(section))
-            return [np.load(folder / f"{name}-{i}.npy", mmap_mode="r") for i in range(count)]
+            types = [t for t, _, _ in native.tensors(section)]
+            return [_examples(folder, f"{name}-{i}", t) for i, t in enumerate(types)]
 
         self.runner = ShardRunner(
             native,

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gvm import cbor
 from gvm.errors import HostError
+from gvm.mapped import place_of
 from gvm.pool import Arrays, Pool
 from gvm.shards import ShardRunner, split
 from gvm.worker import PARAMETERS, STATE, decoded_error, receive, send, table
@@ -114,7 +116,8 @@ class WorkerPool(Pool):
         self.workers: dict[int, Worker] = {}
         self.lost: list[Worker] = []
         nodes = len(self.lost_clamps)
-        size = sum(a.nbytes for a in (*inputs, *labels)) + len(parameters) + len(state)
+        arrays = [a for a in (*inputs, *labels) if place_of(a) is None]
+        size = sum(a.nbytes for a in arrays) + len(parameters) + len(state)
         size += 8 * (plan.workers + 1) * (self.runner.total_elements + 2 * nodes)
         self.folder = tempfile.TemporaryDirectory(prefix="gvm-", dir=_place(size))
         try:
@@ -211,7 +214,11 @@ class WorkerPool(Pool):
         folder, workers = Path(self.folder.name), self.plan.workers
         for name, arrays in (("input", self.inputs), ("label", self.labels)):
             for i, array in enumerate(arrays):
-                np.save(folder / f"{name}-{i}.npy", array, allow_pickle=False)
+                place = place_of(array)
+                if place is not None:
+                    (folder / f"{name}-{i}.place").write_bytes(cbor.encode(place))
+                    continue
+                np.save(folder / f"{name}-{i}.npy", np.asarray(array), allow_pickle=False)
         elements = self.runner.total_elements
         made = []
         for name, rows, columns in (
