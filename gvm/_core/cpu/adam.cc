@@ -62,9 +62,8 @@ void step(const Call& call, int64_t count) {
             static_cast<W>(minus_quotient(of_w, moved, divisor, rounding, r[i], bits, clamps));
         continue;
       }
-      const Int128 shrunk = mul(divisor, decay * of_w);
-      w_out[begin + i] = static_cast<W>(minus_quotient(
-          of_w, add(shl(moved, 32), shrunk), shl(divisor, 32), rounding, r[i], bits, clamps));
+      w_out[begin + i] = static_cast<W>(
+          minus_decayed_quotient(of_w, moved, divisor, decay * of_w, rounding, r[i], bits, clamps));
     }
   });
 }

@@ -35,6 +35,7 @@ void step(const Call& call, int64_t count) {
   const Int128 shrink = decays ? shl(mul(decay, count), s - 32 + more) : from_int64(0);
   const bool nesterov = call.attr(kNesterov) != 0;
   const Int128 ahead = shl(divisor.wide, more);
+  const Divisor ahead_of = {divisor.narrow.count, s + more};
   const Rounding rounding = static_cast<Rounding>(call.attr(kRounding));
   const Rounding state_rounding = static_cast<Rounding>(call.attr(kStateRounding));
   const W* w = call.in[0].as<W>();
@@ -62,14 +63,17 @@ void step(const Call& call, int64_t count) {
       const Int128 moved = shl(mul(g[i], rate), up);
       return decays ? add(moved, mul(shrink, w[begin + i])) : moved;
     };
-    int64_t exact[kUpdateBlock];
-    if (divisor.lanes && largest_bits(g, n) <= gradient_room &&
-        largest_bits(v + begin, n) <= velocity_room && largest_bits(w + begin, n) <= weight_room) {
+    int64_t exact[kUpdateBlock], pulls[kUpdateBlock];
+    const bool lanes =
+        divisor.lanes && (!nesterov || s + more <= 62) && largest_bits(g, n) <= gradient_room &&
+        largest_bits(v + begin, n) <= velocity_room && largest_bits(w + begin, n) <= weight_room;
+    if (lanes) {
       for (int64_t i = 0; i < n; ++i) {
         const uint64_t moved = static_cast<uint64_t>(g[i] * rate) << up;
         const int64_t kept = static_cast<int64_t>(keep.lo) * v[begin + i];
         const int64_t shrunk = static_cast<int64_t>(shrink.lo) * w[begin + i];
-        exact[i] = kept - shrunk - static_cast<int64_t>(moved);
+        pulls[i] = shrunk + static_cast<int64_t>(moved);
+        exact[i] = kept - pulls[i];
       }
       call.cpu->quotient.run(exact, n, divisor.narrow, state_rounding, r, nullptr);
       *clamps += call.cpu->update.clamp(exact, n, v_out + begin, static_cast<int>(sizeof(V)));
@@ -82,6 +86,19 @@ void step(const Call& call, int64_t count) {
     }
     if (nesterov) {
       r = draws.draw(call, rounding, call.site, begin, n);
+      const UpdateKernels& update = call.cpu->update;
+      if (lanes && largest_bits(v_out + begin, n) <= velocity_room) {
+        for (int64_t i = 0; i < n; ++i) {
+          const int64_t kept = static_cast<int64_t>(keep.lo) * v_out[begin + i];
+          exact[i] = kept - pulls[i];
+        }
+        int64_t base[kUpdateBlock] = {};
+        update.add_shifted(w + begin, static_cast<int>(sizeof(W)), 0, n, base);
+        call.cpu->quotient.run(exact, n, ahead_of, rounding, r, base);
+        update.add_shifted(w + begin, static_cast<int>(sizeof(W)), 0, n, exact);
+        *clamps += update.clamp(exact, n, w_out + begin, static_cast<int>(sizeof(W)));
+        return;
+      }
       for (int64_t i = 0; i < n; ++i) {
         const Int128 moved = sub(mul(keep, static_cast<int64_t>(v_out[begin + i])), pull(i));
         const Int128 numerator = add(mul(ahead, static_cast<int64_t>(w[begin + i])), moved);

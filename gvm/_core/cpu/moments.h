@@ -94,4 +94,35 @@ constexpr int64_t minus_quotient(int64_t w, Int128 numerator, Int128 divisor, Ro
   return quotient(sub(mul(divisor, w), numerator), divisor, rounding, r, bits, clamps);
 }
 
+// w - moved / divisor - decayed / 2^32, rounded once; |moved| and |w * divisor| below 2^93,
+// |decayed| below 2^62. One division of 64 bits where that does: the remainders of both parts are
+// added over the divisor of both, divisor * 2^32.
+constexpr int64_t minus_decayed_quotient(int64_t w, Int128 moved, Int128 divisor, int64_t decayed,
+                                         Rounding rounding, uint32_t r, int bits, int64_t* clamps) {
+  if (fits_int64(moved) && fits_int64(divisor)) {
+    const int64_t N = static_cast<int64_t>(moved.lo), D = static_cast<int64_t>(divisor.lo);
+    constexpr int64_t kLimit = int64_t{1} << 62;
+    if (N > -kLimit && N < kLimit && D > 0 && D < kLimit) {
+      const int64_t truncated = -N / D, rest = -N % D;
+      const uint64_t remainder = static_cast<uint64_t>(rest + (rest < 0 ? D : 0));
+      const uint64_t part = static_cast<uint64_t>(-decayed) & 0xffffffffu;
+      const UInt128 whole = shl(UInt128{static_cast<uint64_t>(D), 0}, 32);
+      UInt128 both =
+          add(shl(UInt128{remainder, 0}, 32), mul_unsigned(static_cast<uint64_t>(D), part));
+      int64_t q = w + truncated - (rest < 0 ? 1 : 0) + (-decayed >> 32);
+      if (compare(both, whole) >= 0) {
+        both = sub(both, whole);
+        ++q;
+      }
+      const int order = compare(shl(both, 1), whole);
+      const bool up = rounding == Rounding::nearest
+                          ? order > 0 || (order == 0 && (q & 1) != 0)
+                          : compare(mul_unsigned(static_cast<uint64_t>(D), r), both) < 0;
+      return clamp_and_count(q + (up ? 1 : 0), bits, clamps);
+    }
+  }
+  const Int128 numerator = add(shl(moved, 32), mul(divisor, decayed));
+  return minus_quotient(w, numerator, shl(divisor, 32), rounding, r, bits, clamps);
+}
+
 }  // namespace gvm
