@@ -1,6 +1,7 @@
 """Fuzzing of hostile programs for a stated time, with what it came to.
 
     python -m benchmarks.fuzzing [--seconds 1800] [--only loader]
+    python -m benchmarks.fuzzing --plain build/core --programs 1000000
 
 Builds the targets of tests/fuzz under AddressSanitizer and UndefinedBehaviorSanitizer and runs each
 from the seeds of the repository and an own corpus (build/fuzz/corpus). After them hostile_test of
@@ -79,11 +80,11 @@ def fuzz(target: str, seconds: int) -> dict[str, Any]:
     }
 
 
-def damage(programs: int) -> dict[str, Any]:
+def damage(programs: int, build: Path) -> dict[str, Any]:
     """Puts at least so many damaged programs through the library."""
     rounds = -(-programs // (FILES * KINDS))
     status, text, took = run(
-        [str(BUILD / DAMAGE), str(ROOT / "tests/vectors"), str(rounds)], BUILD / f"{DAMAGE}.log"
+        [str(build / DAMAGE), str(ROOT / "tests/vectors"), str(rounds)], build / f"{DAMAGE}.log"
     )
     counts = re.search(r"(\d+) refused, (\d+) loaded, (\d+) batches executed", text)
     refused, loaded, batches = map(int, counts.groups()) if counts else (0, 0, 0)
@@ -98,23 +99,33 @@ def damage(programs: int) -> dict[str, Any]:
     }
 
 
+def record(target: str, came_to: dict[str, Any], where: dict[str, Any]) -> bool:
+    """Writes an entry beside the others, as they are by now; whether it has findings."""
+    path = RESULTS / "fuzzing.json"
+    known: dict[str, Any] = json.loads(path.read_text())["targets"] if path.exists() else {}
+    known[target] = {**came_to, "commit": where["commit"], "date": where["date"]}
+    write_json("fuzzing", {"environment": where, "targets": known})
+    print(target, came_to, flush=True)
+    return bool(came_to["status"] != 0)
+
+
 def main(
     seconds: Annotated[int, typer.Option(min=1, help="For each target.")] = 1800,
     programs: Annotated[int, typer.Option(min=1, help="Damaged programs.")] = 1_000_000,
     only: Annotated[str, typer.Option(help="Targets whose name contains this.")] = "",
+    plain: Annotated[
+        Path | None, typer.Option(help="A build without sanitizers: its hostile_test alone runs.")
+    ] = None,
 ) -> None:
     """Builds, runs and records; status 1 where there is a finding."""
     where = environment()
+    if plain is not None:
+        raise typer.Exit(record(f"{DAMAGE} without sanitizers", damage(programs, plain), where))
     compile_targets()
-    path = RESULTS / "fuzzing.json"
-    known: dict[str, Any] = json.loads(path.read_text())["targets"] if path.exists() else {}
     failed = False
     for target in (t for t in (*TARGETS, DAMAGE) if only in t):
-        came_to = damage(programs) if target == DAMAGE else fuzz(target, seconds)
-        print(target, came_to, flush=True)
-        failed = failed or came_to["status"] != 0
-        known[target] = {**came_to, "commit": where["commit"], "date": where["date"]}
-        write_json("fuzzing", {"environment": where, "targets": known})
+        came_to = damage(programs, BUILD) if target == DAMAGE else fuzz(target, seconds)
+        failed = record(target, came_to, where) or failed
     raise typer.Exit(failed)
 
 
