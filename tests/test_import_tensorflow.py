@@ -381,3 +381,17 @@ def test_a_model_that_changes_a_variable_is_refused() -> None:
     path = _shared("tf_serving_testdata", "saved_model_counter", "00000123")
     with pytest.raises(UnsupportedModel, match="AssignAdd.* changes a variable"):
         load_tensorflow(path)
+
+
+def test_weights_are_read_from_their_variables() -> None:
+    """Not from a graph that holds them as constants, of which TensorFlow makes many copies."""
+    from gvm.importers import tensorflow
+
+    source = sequential(keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization())
+    frozen = tensorflow._freeze(source)
+    assert len(frozen.weights) == 6 and frozen.graph_def.ByteSize() < 10_000
+    assert {v.name.split("/")[-1] for v in frozen.variables.values()} == {
+        *("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+    }
+    rows = sequential(keras.layers.Embedding(3000, 8), shape=(5,))
+    assert tensorflow._freeze(rows).graph_def.ByteSize() < 10_000

@@ -12,7 +12,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ from gvm.importers.masks import settle_masks
 from gvm.importers.normalization import fuse_normalizations
 from gvm.importers.tensorflow_constants import CALLS, Variable, constants_of
 from gvm.importers.tensorflow_nodes import translate
+from gvm.importers.tensorflow_weights import Read, with_read_weights
 from gvm.importers.transposes import sink_transposes
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Frozen:
     """A graph without variables: placeholders ``inputs`` and tensors ``outputs`` by name.
 
     ``variables`` says which constants were variables; None where the source no longer knows.
+    ``weights``: what placeholders stand for that are no inputs, by the name of their tensor.
     """
 
     description: str
@@ -65,6 +67,7 @@ class Frozen:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     variables: Mapping[str, Variable] | None
+    weights: Mapping[str, Constant] = field(default_factory=dict)
 
 
 def load_tensorflow(
@@ -277,21 +280,19 @@ def _freeze_function(function: Any, weights: Iterable[Any], description: str) ->
         for outer, inner in function.graph.captures
         if id(outer) in known
     }
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    kinds = {t.name: t.dtype for t in frozen.inputs if t.dtype.name not in ("resource", "variant")}
+    read = with_read_weights(function, captured)
+    if read is None:
+        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+        read = Read(frozen.graph.as_graph_def(), frozen.inputs, frozen.outputs, captured)
+    kinds = {t.name: t.dtype for t in read.inputs if t.dtype.name not in ("resource", "variant")}
     for name, dtype in kinds.items():
         if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
             raise ImportModelError(
                 f"{description}: input {name!r}: elements must be numbers, received {dtype.name}"
             )
     inputs = list(kinds)
-    return Frozen(
-        description,
-        frozen.graph.as_graph_def(),
-        tuple(inputs),
-        tuple(t.name for t in frozen.outputs),
-        captured,
-    )
+    outputs = tuple(t.name for t in read.outputs)
+    return Frozen(description, read.graph_def, tuple(inputs), outputs, read.variables, read.weights)
 
 
 def _freeze_saved_model(path: Path) -> Frozen:
@@ -443,13 +444,12 @@ def _inline(frozen: Frozen) -> Frozen:
     )
     tensor = wrapped.graph.get_tensor_by_name
     pruned = wrapped.prune(
-        [tensor(name) for name in frozen.inputs], [tensor(name) for name in frozen.outputs]
+        [tensor(name) for name in (*frozen.inputs, *frozen.weights)],
+        [tensor(name) for name in frozen.outputs],
     )
     flat = convert_variables_to_constants_v2(pruned, lower_control_flow=False)
     outputs = tuple(t.name for t in flat.outputs)
-    return Frozen(
-        frozen.description, flat.graph.as_graph_def(), frozen.inputs, outputs, frozen.variables
-    )
+    return replace(frozen, graph_def=flat.graph.as_graph_def(), outputs=outputs)
 
 
 def _without_order(graph_def: Any) -> Any:
@@ -481,4 +481,5 @@ def _operations(frozen: Frozen) -> tuple[list[Any], list[Any], dict[str, Constan
             raise ImportModelError(f"{frozen.description}: not a whole graph: {error}") from error
     inputs = [graph.get_tensor_by_name(name) for name in frozen.inputs]
     outputs = [graph.get_tensor_by_name(name) for name in frozen.outputs]
-    return inputs, outputs, constants_of(graph, inputs, outputs, frozen.variables)
+    constants = constants_of(graph, inputs, outputs, frozen.variables, frozen.weights)
+    return inputs, outputs, constants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,13 @@ def constants_of(
     import tensorflow as tf
 
     same: dict[str, Constant] = {n.split(":")[0]: c for n, c in (known or {}).items()}
+    held = {name: v for name, v in (variables or {}).items() if name in same}
     fixed: dict[str, frozenset[Variable]] = {
         name: frozenset([Variable(c.name, True)] if c.trainable else []) for name, c in same.items()
     }  # variables that each constant operation derives from
-    names: dict[str, str] = {}  # of the constants that are a variable and nothing else
+    fixed.update((name, frozenset([v])) for name, v in held.items())
+    # Of the constants that are a variable and nothing else.
+    names: dict[str, str] = {name: v.name for name, v in held.items()}
     given = {t.op.name for t in inputs} | set(same)
     for op in graph.get_operations():  # in the order of creation, so after their inputs
         if op.name in given or not op.outputs or not _is_pure(op):
@@ -58,7 +61,7 @@ def constants_of(
             sources, names[op.name] = {own}, own.name
         elif op.type in ("Identity", "Cast") and op.inputs[0].op.name in names:
             names[op.name] = names[op.inputs[0].op.name]
-        elif op.type == "Identity" and op.inputs[0].op.name in same:
+        if op.type == "Identity" and op.inputs[0].op.name in same:
             same[op.name] = same[op.inputs[0].op.name]
         fixed[op.name] = frozenset(sources)
 
@@ -74,8 +77,10 @@ def constants_of(
     wanted = {name: t for name, t in wanted.items() if name not in found}
     if not wanted:
         return found
+    read = _read_by(wanted.values())
     with tf.compat.v1.Session(graph=graph) as session:
-        arrays = session.run(list(wanted.values()), {n: c.data for n, c in (known or {}).items()})
+        fed = {n: c.data for n, c in (known or {}).items() if n.split(":")[0] in read}
+        arrays = session.run(list(wanted.values()), fed)
     shared: dict[tuple[str, str], Constant] = {}  # a variable stays one parameter, read often
     for tensor, array in zip(wanted.values(), arrays, strict=True):
         origins = fixed[tensor.op.name]
@@ -88,6 +93,17 @@ def constants_of(
         if name is not None:
             constant = shared.setdefault((name, tensor.dtype.name), constant)
         found[tensor.name] = constant
+    return found
+
+
+def _read_by(tensors: Iterable[Any]) -> set[str]:
+    """The operations that tensors are worked out of, by name."""
+    waiting, found = [t.op for t in tensors], set[str]()
+    while waiting:
+        op = waiting.pop()
+        if op.name not in found:
+            found.add(op.name)
+            waiting += [t.op for t in op.inputs]
     return found
 
 
