@@ -83,4 +83,8 @@ bool check_pointers(const char* what, const Pointer* pointers, size_t count, Err
 bool check_given(const std::vector<Type>& types, const char* what, const void* const* data,
                  int64_t batch, Error* error);
 
+// What a whole step is given: a program with grad and apply, the whole batch, inputs and labels.
+bool check_step(const Session& session, const gvm_batch& batch, const void* const* inputs,
+                const void* const* labels, Error* error);
+
 }  // namespace gvm

@@ -21,6 +21,24 @@ bool check_examples(const gvm::Program& p, uint64_t n, Error* error) {
 
 }  // namespace
 
+namespace gvm {
+
+bool check_step(const Session& session, const gvm_batch& batch, const void* const* inputs,
+                const void* const* labels, Error* error) {
+  const Program& p = session.program();
+  if (!p.functions[kGrad].present() || !p.functions[kApply].present()) {
+    return error->fail(Status::bad_call, "the program has no grad and apply");
+  }
+  const int64_t n = static_cast<int64_t>(batch.local);
+  return check_batch(batch, static_cast<uint64_t>(p.max_batch), error) &&
+         require(batch.offset == 0 && batch.local == batch.global, "a step takes the whole batch",
+                 error) &&
+         check_given(p.inputs, "input", inputs, n, error) &&
+         check_given(p.labels, "label", labels, n, error);
+}
+
+}  // namespace gvm
+
 extern "C" {
 
 int gvm_cpu_level(void) { return static_cast<int>(gvm::detect_cpu()); }
@@ -213,20 +231,10 @@ int gvm_session_step(gvm_session* session, const gvm_batch* batch, const void* c
                  "session, batch, inputs, labels and totals must be given", e)) {
       return;
     }
-    const gvm::Program& p = session->session->program();
-    if (!p.functions[gvm::kGrad].present() || !p.functions[gvm::kApply].present()) {
-      e->fail(Status::bad_call, "the program has no grad and apply");
-      return;
-    }
-    if (!gvm::check_batch(*batch, static_cast<uint64_t>(p.max_batch), e) ||
-        !require(batch->offset == 0 && batch->local == batch->global,
-                 "a step takes the whole batch", e) ||
-        !require(count <= p.total_elements, "count must be at most the number of totals", e)) {
-      return;
-    }
     const int64_t n = static_cast<int64_t>(batch->local);
-    if (!gvm::check_given(p.inputs, "input", inputs, n, e) ||
-        !gvm::check_given(p.labels, "label", labels, n, e) ||
+    if (!gvm::check_step(*session->session, *batch, inputs, labels, e) ||
+        !require(count <= session->session->program().total_elements,
+                 "count must be at most the number of totals", e) ||
         session->session->step(inputs, labels, n, batch->seed, batch->step, count, e) !=
             Status::ok) {
       return;

@@ -261,6 +261,29 @@ class Session {
     return head;
   }
 
+  // claims: (node, sums) as i32 or i64 arrays.
+  py::tuple check_step(const std::vector<IntegerArray>& inputs,
+                       const std::vector<IntegerArray>& labels, uint64_t seed, uint64_t step,
+                       const std::vector<std::pair<uint32_t, IntegerArray>>& claims,
+                       const py::buffer& key) {
+    const int64_t n = examples(inputs, GVM_INPUTS, program_.raw_info().inputs, "input");
+    check_labels(labels, n);
+    const std::vector<const void*> in = pointers(inputs), la = pointers(labels);
+    const uint64_t all = static_cast<uint64_t>(n);
+    const gvm_batch where = {sizeof where, all, 0, all, seed, step};
+    const std::vector<gvm_claim> given = gvm_python::to_claims(claims);
+    const Bytes secret(key);
+    check(secret.size() == 32 ? GVM_OK : GVM_BAD_CALL, "check_step: the key must have 32 bytes");
+    gvm_finding found;
+    gvm_error error;
+    check(locked([&] {
+            return gvm_session_check_step(session_, &where, in.data(), la.data(), given.data(),
+                                          given.size(), secret.data(), &found, &error);
+          }),
+          error);
+    return py::make_tuple(found.checked, found.node, found.element, found.claimed, found.computed);
+  }
+
   std::vector<int64_t> clamps(int function) const {
     gvm_cost c;
     c.struct_size = sizeof c;
@@ -392,28 +415,6 @@ class Shard {
   gvm_shard* shard_ = nullptr;
 };
 
-py::tuple parse_file(const py::buffer& bytes) {
-  const Bytes b(bytes);
-  gvm_file f;
-  f.struct_size = sizeof f;
-  gvm_error error;
-  check(gvm_file_parse(b.data(), b.size(), &f, &error), error);
-  return py::make_tuple(to_bytes(f.program, f.program_size),
-                        to_bytes(f.parameters, f.parameters_size), to_bytes(f.state, f.state_size),
-                        to_bytes(f.info, f.info_size));
-}
-
-py::bytes write_file(const py::bytes& program, const py::bytes& parameters, const py::bytes& state,
-                     const py::bytes& info) {
-  const std::string_view p = program, q = parameters, s = state, i = info;
-  const auto at = [](std::string_view v) { return reinterpret_cast<const uint8_t*>(v.data()); };
-  const gvm_file f = {sizeof f, at(p), p.size(), at(q), q.size(), at(s), s.size(), at(i), i.size()};
-  std::string out(gvm_file_size(&f), '\0');
-  gvm_error error;
-  check(gvm_file_write(&f, reinterpret_cast<uint8_t*>(&out[0]), out.size(), &error), error);
-  return py::bytes(out);
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_gvm, m) {
@@ -458,8 +459,7 @@ PYBIND11_MODULE(_gvm, m) {
           "unary_table: an argument is out of range");
     return py::make_tuple(table, clamped);
   });
-  m.def("parse_file", &parse_file);
-  m.def("write_file", &write_file);
+  gvm_python::bind_files(m);
   py::class_<Program>(m, "Program")
       .def(py::init<const py::buffer&, const std::optional<py::dict>&>(), py::arg("bytes"),
            py::arg("limits") = py::none())
@@ -477,7 +477,7 @@ PYBIND11_MODULE(_gvm, m) {
       .def("step", &Session::step, py::arg("inputs"), py::arg("labels"), py::arg("seed"),
            py::arg("step"), py::arg("count"))
       .def("apply", &Session::apply)
-      .def("step", &Session::step)
+      .def("check_step", &Session::check_step)
       .def("clamps", &Session::clamps)
       .def("set_profile", &Session::set_profile)
       .def("profile", &Session::profile)

@@ -21,6 +21,7 @@ using Totals = py::array_t<int64_t, py::array::c_style>;
 
 // What is bound in other files.
 void bind_trees(py::module_& m);
+void bind_files(py::module_& m);
 
 [[noreturn]] inline void raise(int status, const char* message) {
   const py::object type = py::module_::import("gvm.errors").attr("from_status");
@@ -96,6 +97,21 @@ inline std::vector<const void*> pointers(const std::vector<IntegerArray>& arrays
       throw py::value_error("arrays must be C-contiguous and aligned");
     }
     out.push_back(a.data());
+  }
+  return out;
+}
+
+// Claims by node, of arrays that outlive them.
+inline std::vector<gvm_claim> to_claims(
+    const std::vector<std::pair<uint32_t, IntegerArray>>& claims) {
+  std::vector<gvm_claim> out;
+  for (const auto& [node, sums] : claims) {
+    const bool wide = sums.dtype().equal(py::dtype::of<int64_t>());
+    if (!wide && !sums.dtype().equal(py::dtype::of<int32_t>())) {
+      throw py::value_error("claims must be arrays of int32 or int64");
+    }
+    const uint32_t type = wide ? GVM_I64 : GVM_I32;
+    out.push_back({pointers({sums})[0], static_cast<uint64_t>(sums.size()), node, type});
   }
   return out;
 }

@@ -262,7 +262,7 @@ bool Session::prepare(FunctionKind kind, const Step& step, std::vector<Tensor>* 
 
 Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
                          const Batch& batch, uint64_t seed, uint64_t step_number, Error* error,
-                         Sink* sink) {
+                         Sink* sink, Claims* claims) {
   Prepared made;
   if (!prepare(kind, step, values, batch, seed, step_number, error, &made)) return Status::ok;
   made.call.sink = sink;
@@ -272,7 +272,8 @@ Status Session::run_step(FunctionKind kind, const Step& step, std::vector<Tensor
     made.call.routes = &time.routes;
     time.begin = now();
   }
-  Status status = made.kernel->run(made.call);
+  Status status =
+      claims == nullptr ? made.kernel->run(made.call) : run_with_claim(step, made, claims);
   if (timed) {
     if (!finish(error)) status = error->status;
     time.end = now();

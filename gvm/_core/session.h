@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu/dispatch.h"
+#include "cpu/form.h"
 #include "cpu/kernel.h"
 #include "device.h"
 #include "plan.h"
@@ -121,6 +122,15 @@ struct DirectUpdate {
   int operand;              // of the update: the gradient
 };
 
+// Claims of what products of grad are, by node, and what their check has found.
+struct Claims {
+  std::map<size_t, Claim> of_node;
+  uint8_t key[kKeyBytes] = {};
+  uint32_t checked = 0;
+  Finding finding;  // in which node, if one is wrong
+  size_t node = 0;
+};
+
 // Whether a value has memory of its own in the arena, not that of another value or of a constant.
 bool is_made_in_place(const Frame& frame, int value);
 
@@ -147,7 +157,10 @@ class Session {
   // grad over n examples that are the whole batch, and apply. totals() then holds the totals whose
   // first element is below `wanted`.
   Status step(const void* const* inputs, const void* const* labels, int64_t n, uint64_t seed,
-              uint64_t step, uint64_t wanted, Error* error);
+              uint64_t step, uint64_t wanted, Error* error, Claims* claims = nullptr);
+  // Whether a node of grad is a product that has so many elements.
+  bool accept_claim(size_t node, int64_t examples, uint64_t elements, Error* error) const;
+  bool has_device() const { return device_ != nullptr; }
   // The first `count` totals of the last step(), in the program's order.
   void read_totals(int64_t* totals, size_t count) const;
 
@@ -201,7 +214,9 @@ class Session {
                uint64_t seed, uint64_t step_number, Error* error, Prepared* to);
   Status run_step(FunctionKind kind, const Step& step, std::vector<Tensor>* values,
                   const Batch& batch, uint64_t seed, uint64_t step_number, Error* error,
-                  Sink* sink = nullptr);
+                  Sink* sink = nullptr, Claims* claims = nullptr);
+  // The call of a step of grad, checked where it is claimed; a wrong claim is a failure.
+  Status run_with_claim(const Step& step, const Prepared& made, Claims* claims);
   // offset: that of the shard which needs them, for counting clamps.
   Status run_constants(FunctionKind kind, Frame* frame, int64_t offset, Error* error);
   void bind_parameters(FunctionKind kind, Frame* frame);

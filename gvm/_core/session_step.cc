@@ -221,7 +221,7 @@ void Session::read_totals(int64_t* totals, size_t count) const {
 }
 
 Status Session::step(const void* const* inputs, const void* const* labels, int64_t n, uint64_t seed,
-                     uint64_t step, uint64_t wanted, Error* error) {
+                     uint64_t step, uint64_t wanted, Error* error, Claims* claims) {
   const Function& f = program_->functions[kGrad];
   std::unique_ptr<Frame> frame = take_frame(kGrad, n), apply = take_frame(kApply, 1);
   const std::vector<DirectUpdate> updates = direct_updates(*frame, *apply, wanted);
@@ -274,13 +274,13 @@ Status Session::step(const void* const* inputs, const void* const* labels, int64
       const Step& at = frame->plan.steps[i];
       Status status = Status::ok;
       if (update_of[i] == nullptr) {
-        status = run_step(kGrad, at, &frame->values, batch, seed, step, error);
+        status = run_step(kGrad, at, &frame->values, batch, seed, step, error, nullptr, claims);
       } else {
         Prepared update;
         prepare(kApply, apply->plan.steps[update_of[i]->update], &apply->values, Batch{1, 0, 1},
                 seed, step, error, &update);
         UpdateSink sink(update, update_of[i]->operand);
-        status = run_step(kGrad, at, &frame->values, batch, seed, step, error, &sink);
+        status = run_step(kGrad, at, &frame->values, batch, seed, step, error, &sink, claims);
         if (!sink.error().ok()) *error = sink.error();
         clamps.emplace_back(update.call.clamps, sink.clamps());
       }

@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "cpu/convolution.h"
+#include "cpu/form.h"
 
 namespace gvm {
 
@@ -97,6 +98,6 @@ Status run(const Call& call) {
 
 }  // namespace
 
-extern const Kernel kernel_conv2d = {run, true, false, false};
+extern const Kernel kernel_conv2d = {run, true, false, false, false, false, false, conv2d_form};
 
 }  // namespace gvm

@@ -2,6 +2,7 @@
 #include <atomic>
 
 #include "cpu/convolution.h"
+#include "cpu/form.h"
 #include "cpu/panels.h"
 
 namespace gvm {
@@ -259,6 +260,7 @@ Status run(const Call& call) {
 
 }  // namespace
 
-extern const Kernel kernel_conv2d_grad_input = {run, true, false, false};
+extern const Kernel kernel_conv2d_grad_input = {run,   true,  false, false,
+                                                false, false, false, conv2d_grad_input_form};
 
 }  // namespace gvm

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "cpu/convolution.h"
+#include "cpu/form.h"
 
 namespace gvm {
 
@@ -80,6 +81,7 @@ Status run(const Call& call) {
 
 }  // namespace
 
-extern const Kernel kernel_conv2d_grad_weight = {run, false, false, false, false, true};
+extern const Kernel kernel_conv2d_grad_weight = {run,   false, false, false,
+                                                 false, true,  false, conv2d_grad_weight_form};
 
 }  // namespace gvm

@@ -10,15 +10,15 @@ namespace gvm {
 
 namespace {
 
-const CpuKernels kScalarKernels = {CpuLevel::scalar, kGemmScalar,   kConvertScalar,
-                                   kQuotientScalar,  kUpdateScalar, kRowsScalar};
+const CpuKernels kScalarKernels = {CpuLevel::scalar, kGemmScalar, kConvertScalar, kQuotientScalar,
+                                   kUpdateScalar,    kRowsScalar, kWeighScalar};
 
 #if GVM_X86_64
 
-const CpuKernels kAvx2Kernels = {CpuLevel::avx2, kGemmAvx2,   kConvertAvx2,
-                                 kQuotientAvx2,  kUpdateAvx2, kRowsAvx2};
-const CpuKernels kAvx512Kernels = {CpuLevel::avx512, kGemmAvx512,   kConvertAvx512,
-                                   kQuotientAvx512,  kUpdateAvx512, kRowsAvx512};
+const CpuKernels kAvx2Kernels = {CpuLevel::avx2, kGemmAvx2, kConvertAvx2, kQuotientAvx2,
+                                 kUpdateAvx2,    kRowsAvx2, kWeighAvx2};
+const CpuKernels kAvx512Kernels = {CpuLevel::avx512, kGemmAvx512, kConvertAvx512, kQuotientAvx512,
+                                   kUpdateAvx512,    kRowsAvx512, kWeighAvx512};
 
 // XCR0: the register files that the operating system saves.
 uint64_t saved_registers() {
@@ -49,8 +49,8 @@ CpuLevel detect_x86() {
 
 #elif GVM_AARCH64
 
-const CpuKernels kNeonKernels = {CpuLevel::neon,  kGemmNeon,     kConvertScalar,
-                                 kQuotientScalar, kUpdateScalar, kRowsScalar};
+const CpuKernels kNeonKernels = {CpuLevel::neon, kGemmNeon,   kConvertScalar, kQuotientScalar,
+                                 kUpdateScalar,  kRowsScalar, kWeighScalar};
 
 #endif
 

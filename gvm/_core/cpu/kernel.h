@@ -78,6 +78,8 @@ struct Fused {
 };
 
 class CudaQueue;
+struct Pair;
+struct Weights;
 
 struct Call {
   const OpInfo* op = nullptr;
@@ -134,6 +136,8 @@ struct Kernel {
   bool sinks = false;     // honours Call::sink
   // Element by element, without a batch: may be run on kRangedElements, from Call::first on.
   bool ranged = false;
+  // Of products: how their result is checked instead of made (cpu/form.h).
+  bool (*form)(const Call& call, const Weights& weights, Pair* value) = nullptr;
 };
 
 }  // namespace gvm

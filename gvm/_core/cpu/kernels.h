@@ -169,11 +169,22 @@ struct RowKernels {
                const int64_t* intercept, const int64_t* shift, int64_t n, int64_t* out);
 };
 
+// What checks claimed numbers (cpu/form.h), n <= 1024 of them; range: the smallest and the largest,
+// and 0.
+struct WeighKernels {
+  // sums[h] = the sum of c[i] * weights[h][i]; weights are below 2^21 and not negative.
+  void (*run)(const int32_t* c, const int32_t* const weights[4], int64_t n, int64_t sums[4],
+              int64_t range[2]);
+  // c[i] = lower[i] + upper[i] * 2^32, |c[i]| < 2^62; what is beyond has no meaning.
+  void (*split)(const int64_t* c, int64_t n, int32_t* lower, int32_t* upper, int64_t range[2]);
+};
+
 extern const GemmKernels kGemmScalar, kGemmAvx2, kGemmAvx512, kGemmNeon;
 extern const ConvertKernels kConvertScalar, kConvertAvx2, kConvertAvx512;
 extern const QuotientKernels kQuotientScalar, kQuotientAvx2, kQuotientAvx512;
 extern const UpdateKernels kUpdateScalar, kUpdateAvx2, kUpdateAvx512;
 extern const RowKernels kRowsScalar, kRowsAvx2, kRowsAvx512;
+extern const WeighKernels kWeighScalar, kWeighAvx2, kWeighAvx512;
 
 struct CpuKernels {
   CpuLevel level;
@@ -182,6 +193,7 @@ struct CpuKernels {
   const QuotientKernels& quotient;
   const UpdateKernels& update;
   const RowKernels& rows;
+  const WeighKernels& weigh;
 };
 
 }  // namespace gvm

@@ -1,3 +1,4 @@
+#include "cpu/form.h"
 #include "cpu/linear.h"
 
 namespace gvm {
@@ -43,6 +44,6 @@ Status run(const Call& call) {
 
 }  // namespace
 
-extern const Kernel kernel_matmul = {run, true, false, false};
+extern const Kernel kernel_matmul = {run, true, false, false, false, false, false, matmul_form};
 
 }  // namespace gvm

@@ -1,3 +1,4 @@
+#include "cpu/form.h"
 #include "cpu/linear.h"
 
 namespace gvm {
@@ -26,6 +27,7 @@ Status run(const Call& call) {
 
 }  // namespace
 
-extern const Kernel kernel_matmul_grad_weight = {run, true, false, false, false, true};
+extern const Kernel kernel_matmul_grad_weight = {run,   true, false, false,
+                                                 false, true, false, matmul_grad_weight_form};
 
 }  // namespace gvm

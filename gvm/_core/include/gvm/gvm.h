@@ -247,6 +247,34 @@ GVM_API int gvm_session_step(gvm_session* session, const gvm_batch* batch,
                              const void* const* inputs, const void* const* labels, int64_t* totals,
                              size_t count, gvm_error* error);
 
+/* What somebody says that the exact sums of a product are: node `node` of grad (program order), a
+ * matrix product, a convolution or a gradient of one. `sums` are the `elements` of its i64 result,
+ * row-major, as type GVM_I32 or GVM_I64. */
+typedef struct gvm_claim {
+  const void* sums;
+  uint64_t elements;
+  uint32_t node;
+  uint32_t type;
+} gvm_claim;
+
+/* How claims were found: how many were checked; and the first wrong one (node -1: none), with its
+ * first wrong element, what was claimed and what is true. */
+typedef struct gvm_finding {
+  uint32_t checked;
+  int32_t node;
+  int64_t element, claimed, computed;
+} gvm_finding;
+
+/* gvm_session_step with claims in place of the products that they are of, which are checked in
+ * less time than they take to compute (Freivalds). A wrong claim passes with a probability below
+ * 2^-80, if `key` is random and nobody knew it when the claims were made. A claim that cannot be
+ * checked (of a grouped convolution) is not read, and its product executed. The result is GVM_OK
+ * with a wrong claim too; parameters and state then stay. Not on devices. */
+GVM_API int gvm_session_check_step(gvm_session* session, const gvm_batch* batch,
+                                   const void* const* inputs, const void* const* labels,
+                                   const gvm_claim* claims, size_t count, const uint8_t key[32],
+                                   gvm_finding* finding, gvm_error* error);
+
 /* Elements that rounding has clamped since the session began, per node of a function in program
  * order. Results without a batch count in the shard at offset 0 alone: counts of shards add up. */
 GVM_API int gvm_session_get_clamps(const gvm_session* session, int function, int64_t* counts,
