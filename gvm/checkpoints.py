@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from gvm.loss import Loss
 if TYPE_CHECKING:
     from gvm.model import Model
     from gvm.program import Program
+    from gvm.saturation import Counts
     from gvm.train import TrainingState
 
 Best = tuple[Loss, bytes, bytes, "TrainingState"]
@@ -37,6 +39,8 @@ class Checkpoints:
     every: int | None
     written: int | None = None
     """The step of the last checkpoint that this run has written."""
+    counts: Callable[[TrainingState], Counts | None] = lambda _: None
+    """What was clamped, for files."""
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint is due in mid-epoch before this step."""
@@ -53,6 +57,7 @@ class Checkpoints:
 
     def _save(self, path: Path, parameters: bytes, state: bytes, training: TrainingState) -> None:
         made = type(self.model)(self.program, parameters, state, training, self.model.info)
+        made.saturation = self.counts(training)
         try:
             made.save(path)
         except OSError as error:

@@ -19,7 +19,7 @@ def read_info(data: bytes, native: Any) -> dict[str, Any]:
     """The map of an info part, for the core's program ``native``. What is not exactly one is a
     ValueError that names the item."""
     body = cbor.decode(data)
-    _check(isinstance(body, dict) and body.keys() - {"scaling"} == KEYS, "its keys")
+    _check(isinstance(body, dict) and body.keys() - {"saturation", "scaling"} == KEYS, "its keys")
     _check_parameters(body["parameters"], native)
     _check_number(body["count_total"], max(2, len(native.tensors(TOTALS))), "count_total")
     _check_labels(body["labels"], native)

@@ -37,6 +37,7 @@ from gvm.program import (
 )
 from gvm.progress import progress_bar
 from gvm.quantize import calibration_data, quantize
+from gvm.saturation import Counts
 from gvm.tensors import (
     Array,
     IntegerTensor,
@@ -85,6 +86,7 @@ class Model(Exports):
         self.state = state
         self.training = training
         self.info = dict(info or {})
+        self.saturation: Counts | None = None
         self._parameters_id = self._native.parameters_id(parameters)
         self._sessions: dict[tuple[int, int], Any] = {}
 
@@ -324,10 +326,16 @@ class Model(Exports):
         )
 
     def advance(
-        self, program: Program, parameters: bytes, state: bytes, training: TrainingState
+        self,
+        program: Program,
+        parameters: bytes,
+        state: bytes,
+        training: TrainingState,
+        counts: Counts | None = None,
     ) -> None:
-        """Takes over what a run has come to."""
+        """Takes over what a run has come to, and what was clamped on its way."""
         self.__init__(program, parameters, state, training, self.info)  # type: ignore[misc]
+        self.saturation = counts
 
     # -- data in and out
 
@@ -427,6 +435,8 @@ class Model(Exports):
         }
         if self.program.scaling is not None:
             info["scaling"] = self.program.scaling.encoded()
+        if self.saturation is not None:
+            info["saturation"] = self.saturation.encoded()
         write_bytes(
             path, _core.write_file(self.bytes, self.parameters, self.state, cbor.encode(info))
         )
@@ -450,7 +460,10 @@ class Model(Exports):
             if "scaling" in body:
                 parsed = replace(parsed, scaling=Adaptive.decoded(body["scaling"]))
             training = None if body["training"] is None else TrainingState.decoded(body["training"])
-            return Model(parsed, parameters, state, training, body["about"])
+            made = Model(parsed, parameters, state, training, body["about"])
+            if "saturation" in body:
+                made.saturation = Counts.decoded(body["saturation"])
+            return made
         except ProgramError as error:
             raise ProgramError(f"{os.fspath(path)}: {error}", error.status, error.name) from error
         except (KeyError, TypeError, ValueError, IndexError, StopIteration) as error:

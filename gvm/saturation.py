@@ -56,6 +56,37 @@ class Tensor:
         return dict(vars(self))
 
 
+Clamped = tuple[tuple[int, int, int], ...]
+"""(function, node, elements) where there were any."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was clamped in each epoch of a run, and so far in one that is not finished: beside a
+    checkpoint, in no id."""
+
+    epochs: tuple[Clamped, ...] = ()
+    partial: Clamped = ()
+
+    def encoded(self) -> dict[str, Any]:
+        """As the info of a .dmodel has it."""
+        return {
+            "epochs": [[list(row) for row in epoch] for epoch in self.epochs],
+            "partial": [list(row) for row in self.partial],
+        }
+
+    @staticmethod
+    def decoded(body: Any) -> Counts:
+        """The inverse of ``encoded``; a ValueError for what is not one."""
+        epochs, partial = body["epochs"], body["partial"]
+        for f, node, count in (row for epoch in (*epochs, partial) for row in epoch):
+            whole = all(type(v) is int and v >= 0 for v in (f, node, count))
+            if not whole or f not in FUNCTIONS:
+                raise ValueError("saturation")
+        made = [tuple((f, node, n) for f, node, n in epoch) for epoch in (*epochs, partial)]
+        return Counts(tuple(made[:-1]), made[-1])
+
+
 @dataclass(frozen=True)
 class _Site:
     tensor: Tensor
@@ -72,9 +103,12 @@ class _Site:
 
 
 class Saturation:
-    """Watches the clamp counts of a run."""
+    """Watches the clamp counts of a run. ``known``: those of before, where it goes on from
+    ``start``."""
 
-    def __init__(self, program: Program, workers: Any) -> None:
+    def __init__(
+        self, program: Program, workers: Any, start: TrainingState, known: Counts | None = None
+    ) -> None:
         assert program.grad is not None and program.apply is not None
         native = _core.Program(program.encode())
         totals = [t for t, _, _ in native.tensors(TOTALS)]
@@ -89,6 +123,47 @@ class Saturation:
         self.before = {f: workers.clamps(f) for f in FUNCTIONS}
         self.diverged = False
         self.warned = False
+        whole = known is not None and len(known.epochs) == len(start.epochs)
+        self.known = Counts() if start.step == 0 else known if whole else None
+        self.carried: dict[tuple[int, int], int] = {}
+        if self.known is not None:
+            for epoch, rows in zip(start.epochs, self.known.epochs, strict=True):
+                self._count({(f, n): c for f, n, c in rows}, epoch.steps, epoch.count)
+            self.carried = {(f, n): c for f, n, c in self.known.partial}
+
+    def counts(self, training: TrainingState) -> Counts | None:
+        """What a checkpoint of ``training`` says; None where earlier epochs are not known."""
+        if self.known is None:
+            return None
+        epochs = []
+        for e in range(training.epoch):
+            sites = [(f, n, s) for f, of in self.sites.items() for n, s in of.items()]
+            counted = ((f, n, s.tensor.clamped[e]) for f, n, s in sites)
+            epochs.append(tuple(row for row in counted if row[2]))
+        partial = self._since() if training.partial is not None else {}
+        return Counts(tuple(epochs), tuple((f, n, c) for (f, n), c in partial.items() if c))
+
+    def total(self) -> dict[str, int]:
+        """Elements clamped in all epochs, by title."""
+        every = [s.tensor for sites in self.sites.values() for s in sites.values()]
+        return {t.title: sum(t.clamped) for t in every if any(t.clamped)}
+
+    def _since(self) -> dict[tuple[int, int], int]:
+        """Clamped since the last epoch ended."""
+        found = {}
+        for function, sites in self.sites.items():
+            now, before = self.workers.clamps(function), self.before[function]
+            for node in sites:
+                carried = self.carried.get((function, node), 0)
+                found[function, node] = now[node] - before[node] + carried
+        return found
+
+    def _count(self, clamped: dict[tuple[int, int], int], steps: int, examples: int) -> None:
+        """Counts an epoch."""
+        for function, sites in self.sites.items():
+            for node, site in sites.items():
+                site.tensor.clamped.append(clamped.get((function, node), 0))
+                site.tensor.elements.append(site.fixed * steps + site.each * examples)
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -99,12 +174,8 @@ class Saturation:
     def look(self, training: TrainingState, steps: int, examples: int) -> None:
         """Counts an epoch. Warns once in a run when it diverges, and once when the format of a
         value clamps too much, of the value that it clamps most."""
-        for function, sites in self.sites.items():
-            now = self.workers.clamps(function)
-            for node, site in sites.items():
-                site.tensor.clamped.append(now[node] - self.before[function][node])
-                site.tensor.elements.append(site.fixed * steps + site.each * examples)
-            self.before[function] = now
+        self._count(self._since(), steps, examples)
+        self.before, self.carried = {f: self.workers.clamps(f) for f in FUNCTIONS}, {}
         if self.diverged:
             return
         every = [site for sites in self.sites.values() for site in sites.values()]

@@ -25,7 +25,7 @@ from gvm.loss_totals import loss_places
 from gvm.program import Program
 from gvm.progress import progress_bar
 from gvm.random import permutation
-from gvm.saturation import Saturation, Tensor
+from gvm.saturation import Counts, Saturation, Tensor
 from gvm.shards import ShardRunner
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class History:
     """Elements that rounding clamped in the run, by node of ``grad`` and ``apply``; nodes without
     any are left out."""
     tensors: list[Tensor] = field(default_factory=list)
-    """Formats, and what was clamped in each epoch of this run: of parameters, and of values of
+    """Formats, and what was clamped in each epoch: of parameters, and of values of
     which anything was."""
 
     def rows(self) -> list[dict[str, Any]]:
@@ -281,9 +281,10 @@ def train(
     best: Best | None,
     progress: bool | None,
     trace: Recorder | None = None,
-) -> tuple[bytes, bytes, TrainingState, History]:
+) -> tuple[bytes, bytes, TrainingState, History, Counts | None]:
     """Runs the steps of a compiled training program from ``start``; returns parameters, state,
-    where the run stands, and its history. ``best``: of the epochs before, with what it held."""
+    where the run stands, its history, and what was clamped. ``best``: of the epochs before, with
+    what it held."""
     count = len(inputs[0])
     data = program.encode()
     native = _core.Program(data)
@@ -291,7 +292,9 @@ def train(
         places = loss_places(program, native)
         workers.losses = max(places) + 1
         training = start
-        watch = Saturation(program, workers)
+        watch = Saturation(program, workers, start, model.saturation)
+        if checkpoints is not None:
+            checkpoints.counts = watch.counts
         if trace is not None and trace.due(start.step):
             trace.write(workers.session, start)
         steps_per_epoch = -(-count // plan.batch_size)
@@ -360,7 +363,8 @@ def train(
         parameters, state = workers.session.read(2), workers.session.read(3)
         if best is not None and patience is not None:
             _, parameters, state, training = best
-        clamped = model.clamp_report(workers, program)
+        clamped = model.clamp_report(workers, program) | watch.total()
+        counts = watch.counts(training)
     parameters_id = native.parameters_id(parameters)
     train_id = native.info()["train_id"]
     history = History(
@@ -372,7 +376,7 @@ def train(
         clamped,
         watch.tensors,
     )
-    return parameters, state, training, history
+    return parameters, state, training, history, counts
 
 
 def _step(workers: Any, indices: NDArray[Any], step: int) -> NDArray[Any]:

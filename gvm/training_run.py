@@ -81,6 +81,9 @@ def run_training(
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and not path.parent.is_dir():
         raise GvmError(f"checkpoint {path}: no such folder")
+    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+        what = "is a folder" if path.is_dir() else "its folder cannot be written to"
+        raise GvmError(f"checkpoint {path}: {what}")
     with ExitStack() as opened:
         inputs, targets = opened.enter_context(
             open_examples(model, x, labels, "train", trace is not None)
@@ -112,7 +115,7 @@ def run_training(
             recorder = Recorder(trace, trace_every)
             recorder.begin(model, program, inputs, targets, start, plan, resume)
         best = best_of(model, start, path, patience is not None)
-        parameters, state, training, history = train(
+        parameters, state, training, history, counts = train(
             model,
             program,
             inputs,
@@ -128,7 +131,7 @@ def run_training(
             progress,
             recorder,
         )
-        model.advance(program, parameters, state, training)
+        model.advance(program, parameters, state, training, counts)
         return history
 
 
