@@ -143,6 +143,25 @@ def test_what_has_no_loss_refutes_whatever_is_claimed_of_it(evaluator: Evaluator
         assert evaluator.referee(claim, opening) == Verdict.FALSE_LOSS
 
 
+def test_verdicts_do_not_depend_on_the_model_that_a_node_has(
+    evaluator: Evaluator, tmp_path: Path
+) -> None:
+    """A job may train any program: nodes that hold another one must judge its disputes alike."""
+    path, (x, _) = tmp_path / "other.dmodel", images()
+    other = first_model(x, np.arange(len(x)).astype(np.uint8) % 7)
+    other.save(path)
+    stranger, fold = Evaluator(path), FOLD.encoded
+    assert stranger.graph != evaluator.graph
+    for owner in (evaluator, stranger):
+        parameters = owner.base.parameters
+        entry, opening = owner.evaluate(parameters, fold), owner.opening(parameters, fold)
+        claim = Claim(owner.graph, plain(parameters), plain(fold), entry.loss, entry.trace)
+        lies = (replace(claim, loss=entry.loss + 1), replace(claim, trace=ZERO))
+        for node in (evaluator, stranger):
+            verdicts = [node.referee(said, opening) for said in (claim, *lies)]
+            assert verdicts == [Verdict.NOTHING, Verdict.FALSE_LOSS, Verdict.FALSE_TRACE]
+
+
 def test_a_machine_that_cannot_evaluate_gives_no_verdict(
     evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import simulation
 from chain.application import Application
 from chain.genesis import Founder, Genesis, Grant
 from chain.keys import Key
@@ -88,6 +89,35 @@ def test_dice_stay_within_bounds_and_are_the_same_again() -> None:
     assert drawn == [second.between(3, 5) for _ in range(9000)]
     assert set(drawn) == {3, 4, 5}
     assert drawn != [Dice("test", 2).between(3, 5) for _ in range(9000)]
+
+
+def test_the_benchmark_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds of the journal are not run again, sums of a recorded result are added to, and either
+    only while networks run the same code."""
+    short, path = Setting(heights=3), tmp_path / "seeds"
+    monkeypatch.setattr(simulation, "recorded", lambda setting: None)
+    monkeypatch.setattr(simulation, "commit", lambda: "first")
+    monkeypatch.setattr(simulation, "is_same", lambda since: since == "first")
+    two = simulation.many(short, 2, 1, simulation.Journal(path))
+    assert (two["seeds"], two["decided"], two["commits"]) == (2, 2, ["first"])
+    monkeypatch.setattr(simulation, "commit", lambda: "second")
+    journal = simulation.Journal(path)
+    assert len(journal.rows) == 2
+    three = simulation.many(short, 3, 1, journal)
+    assert three["commits"] == ["first", "second"] and three["decided"] == 3
+    monkeypatch.setattr(simulation, "recorded", lambda setting: two)
+    again = simulation.many(short, 3, 1, simulation.Journal(None))
+    assert again["commits"] == ["first", "second"]
+    for name in ("events", "failed_rounds", "crashes", "evidence", "faults"):
+        assert again[name] == three[name]
+    monkeypatch.setattr(simulation, "is_same", lambda since: False)
+    assert len(simulation.Journal(path).rows) == 1  # of this commit
+
+
+def test_a_commit_that_nobody_knows_is_not_the_same() -> None:
+    assert not simulation.is_same("0" * 12)
 
 
 def test_the_document_states_the_recorded_run() -> None:

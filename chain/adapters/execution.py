@@ -19,6 +19,7 @@ from chain.records import UNAVAILABLE, Entry
 from gvm.errors import HostError
 from gvm.facts import program_facts
 from gvm.model import Model
+from gvm.program import decode as decode_program
 
 CHUNK = 64
 """Examples in a leaf of a trace."""
@@ -72,28 +73,34 @@ def inspect(program: bytes) -> Inspection:
 
 
 class Evaluator:
-    """Exact evaluation of one program with any parameters."""
+    """Exact evaluation: of one program for a participant, of any program for the referee, whose
+    verdict must not depend on the files that a node has."""
 
     def __init__(self, path: Path) -> None:
         self.base = gvm.load(path)
         self.program: bytes = self.base.bytes
         self.graph = inspect(self.program).graph
-        self._known: dict[tuple[bytes, bytes], Entry] = {}
+        self._known: dict[tuple[bytes, bytes, bytes], Entry] = {}
 
-    def model(self, parameters: bytes) -> Model:
-        """The program with parameters; raises :class:`gvm.GvmError` where they do not fit."""
-        return Model(self.base.program, parameters)
+    def model(self, parameters: bytes, program: bytes | None = None) -> Model:
+        """A program, the participant's if none is given, with parameters; raises
+        :class:`gvm.GvmError` where they do not fit."""
+        if program is None or program == self.program:
+            return Model(self.base.program, parameters)
+        # What a file says besides, for training, moves no bit of a loss.
+        return Model(decode_program(program, (), 1), parameters)
 
-    def evaluate(self, parameters: bytes, fold: bytes) -> Entry:
+    def evaluate(self, parameters: bytes, fold: bytes, program: bytes | None = None) -> Entry:
         """The exact loss on a fold, and the root over what every example came to: the integers
         before the loss, in chunks. Nobody knows the root who did not compute them."""
-        key = (plain(parameters), plain(fold))
+        key = (plain(program or self.program), plain(parameters), plain(fold))
         if key not in self._known:
-            self._known[key] = self._evaluate(parameters, read_fold(fold))
+            model = self.model(parameters, program)
+            self._known[key] = self._evaluate(model, read_fold(fold))
         return self._known[key]
 
-    def _evaluate(self, parameters: bytes, fold: Fold) -> Entry:
-        model, (inputs, labels) = self.model(parameters), fold.arrays
+    def _evaluate(self, model: Model, fold: Fold) -> Entry:
+        inputs, labels = fold.arrays
         leaves, total, correct = [], 0, 0
         for start in range(0, fold.count, CHUNK):
             part = slice(start, start + CHUNK)
@@ -107,12 +114,12 @@ class Evaluator:
         leaves.append(encode_value([total, fold.count, correct]))
         return Entry(True, total, merkle.root(leaves))
 
-    def finding(self, parameters: bytes, fold: bytes) -> Entry:
+    def finding(self, parameters: bytes, fold: bytes, program: bytes | None = None) -> Entry:
         """What an honest verifier says of bytes that it has: :data:`UNAVAILABLE` where they are no
         parameters or no test data of this program, so that there is no loss. Raises
         :class:`gvm.errors.HostError` or MemoryError where this machine cannot tell."""
         try:
-            return self.evaluate(parameters, fold)
+            return self.evaluate(parameters, fold, program)
         except HostError:
             raise
         except (ValueError, gvm.GvmError):
@@ -125,14 +132,14 @@ class Evaluator:
         :meth:`finding`: a verdict that depends on the machine would divide the chain."""
         try:
             found = decode(Opening, opening)
-            is_program = found.program == self.program and self.graph == claim.graph
+            is_program = inspect(found.program).graph == claim.graph
         except ValueError:
             return Verdict.NOTHING
         if not is_program or plain(found.parameters) != claim.parameters:
             return Verdict.NOTHING
         if plain(found.fold) != claim.fold:
             return Verdict.NOTHING
-        entry = self.finding(found.parameters, found.fold)
+        entry = self.finding(found.parameters, found.fold, found.program)
         if not entry.available or entry.loss != claim.loss:
             return Verdict.FALSE_LOSS
         return Verdict.NOTHING if entry.trace == claim.trace else Verdict.FALSE_TRACE
