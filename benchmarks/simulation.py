@@ -2,7 +2,7 @@
 control and every mutant found.
 
     python -m benchmarks.simulation [--seeds 2000] [--heights 50] [--wide 300] [--markets 500]
-        [--journal FILE] [--save]
+        [--journal FILE] [--networks] [--save]
 
 Runs ``seeds`` networks of 4 validators with 1 faulty and ``wide`` networks of 7 with 2, plays
 ``markets`` jobs of LBFT against an oracle, then looks for each control of
@@ -95,7 +95,7 @@ class Journal:
             found = look()
             seed, broken = found if found is not None else (None, None)
             self.keep(place, {"seed": seed, "broken": broken})
-        return {name: self.rows[place][name] for name in ("seed", "broken")}
+        return {name: self.rows[place][name] for name in ("seed", "broken", "commit")}
 
 
 def place_of(setting: Setting, seed: int) -> Place:
@@ -184,6 +184,14 @@ def many(setting: Setting, seeds: int, processes: int, journal: Journal) -> dict
     return made if sums is None or not begin else added(made, sums)
 
 
+def other_parts() -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Markets, controls and mutants as they are recorded, with their commits."""
+    found = json.loads(RECORDED.read_text())
+    commit_of = {"commit": found["environment"]["commit"]}
+    controls = [commit_of | row for row in found["controls"]]
+    return found.get("markets"), controls, found.get("mutants", [])
+
+
 def play(seed: int) -> dict[str, Any]:
     """What happened in one market."""
     begin = time.process_time()
@@ -207,6 +215,7 @@ def markets(seeds: int, processes: int, journal: Journal) -> dict[str, Any]:
     outcomes = Counter(name for row in rows for name in row["outcomes"])
     return {
         "seeds": seeds,
+        "commit": journal.commit,
         "rounds": sum(outcomes.values()),
         "outcomes": dict(sorted(outcomes.items())),
         "violations": sorted((row["seed"], row["violation"]) for row in rows if row["violation"]),
@@ -221,19 +230,25 @@ def main(
     market: Annotated[int, typer.Option("--markets", min=1, help="Seeds of markets.")] = 500,
     processes: Annotated[int, typer.Option(min=1)] = 2,
     journal: Annotated[Path | None, typer.Option(help="Keep the seeds that are done.")] = None,
+    networks: Annotated[
+        bool, typer.Option("--networks", help="Leave the other parts as they are recorded.")
+    ] = False,
     save: Annotated[bool, typer.Option("--save", help="Write results/simulation.json.")] = False,
 ) -> None:
     """See the module."""
     kept = Journal(journal)
-    played = markets(market, processes, kept)
-    controls = [
-        {"control": one.name} | kept.once(1, at, partial(find, one, range(1000)))
-        for at, one in enumerate(CONTROLS)
-    ]
-    mutants = [
-        {"mutant": one.name} | kept.once(2, at, partial(find_mutant, one, range(1000)))
-        for at, one in enumerate(MUTANTS)
-    ]
+    if networks:
+        played, controls, mutants = other_parts()
+    else:
+        played = markets(market, processes, kept)
+        controls = [
+            {"control": one.name} | kept.once(1, at, partial(find, one, range(1000)))
+            for at, one in enumerate(CONTROLS)
+        ]
+        mutants = [
+            {"mutant": one.name} | kept.once(2, at, partial(find_mutant, one, range(1000)))
+            for at, one in enumerate(MUTANTS)
+        ]
     narrow = many(Setting(heights=heights), seeds, processes, kept)
     broad = many(Setting(validators=7, faulty=2, heights=heights), wide, processes, kept)
     result = {
@@ -250,7 +265,7 @@ def main(
         print(row)
     if save:
         write_json("simulation", result)
-    broken = [found for run in (narrow, broad, played) for found in run["violations"]]
+    broken = [found for run in (narrow, broad, played or {}) for found in run.get("violations", ())]
     if broken or any(row["seed"] is None for row in (*controls, *mutants)):
         sys.exit(1)
 
