@@ -156,6 +156,11 @@ inline __m512i begin(const int64_t* from, __mmask16 mask, int32_t* high) {
   return _mm512_and_si512(low, _mm512_set1_epi32((1 << kLowBits) - 1));
 }
 
+inline __m512i repeat_row(const int32_t* from, __m512i low, int32_t* high) {
+  _mm512_store_si512(high, _mm512_load_si512(from));
+  return low;
+}
+
 inline void carry(__m512i& sum, int32_t* high) {
   const __m512i above = _mm512_srai_epi32(sum, kLowBits);
   _mm512_store_si512(high, _mm512_add_epi32(above, _mm512_load_si512(high)));
@@ -174,6 +179,11 @@ inline void wide_sums(const int32_t* counts, int blocks, const int16_t* a, const
   __m512i sums[sizeof...(I)] = {((void)I, _mm512_setzero_si512())...};
   if (to.start == nullptr) {
     (_mm512_store_si512(high[I], _mm512_setzero_si512()), ...);
+  } else if (to.start_stride == 0) {
+    // Every row begins as the first.
+    ((sums[I] = I < V ? begin(to.start + kLanes * I, I + 1 == V ? last : all, high[I])
+                      : repeat_row(high[I % V], sums[I % V], high[I])),
+     ...);
   } else {
     ((sums[I] = begin(to.start + (I / V) * to.start_stride + kLanes * (I % V),
                       I % V + 1 == V ? last : all, high[I])),
