@@ -95,6 +95,12 @@ sanitize: setup ## Run the C++ tests under AddressSanitizer and UndefinedBehavio
 	cmake --build --preset sanitize
 	ctest --preset sanitize
 
+.PHONY: races
+races: setup ## Run the C++ tests under ThreadSanitizer
+	cmake --preset thread
+	cmake --build --preset thread
+	ctest --preset thread
+
 .PHONY: fuzz
 fuzz: setup ## Try hostile programs with libFuzzer for FUZZ_SECONDS each (needs clang)
 	scripts/fuzz $(FUZZ_SECONDS)
