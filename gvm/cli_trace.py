@@ -54,6 +54,10 @@ def verify(
     backend: Backend = None,
     threads: Threads = None,
     workers: Workers = 1,
+    fast: Annotated[
+        bool,
+        typer.Option(help="Check products, whose sums the run must have, do not execute them."),
+    ] = False,
     batch_size: BatchSize = None,
 ) -> None:
     """Check a recorded run, or a claimed loss of a model on X, Y.
@@ -63,12 +67,20 @@ def verify(
     if model.is_dir():
         if (inputs, labels, expect, batch_size) != (None,) * 4:
             raise GvmError(f"{model}: a run has its own data: give no X, Y, --expect, --batch-size")
-        _verify_run(model, steps, sample, seed, kind, _machine(backend, threads, workers))
+        machine = _machine(backend, threads, workers)
+        if fast:
+            if kind is not Kind.execution or workers != 1:
+                raise GvmError(f"{model}: --fast is an execution by one process")
+            _verify_fast(model, steps, sample, seed, machine)
+            return
+        _verify_run(model, steps, sample, seed, kind, machine)
         return
     if inputs is None or labels is None or expect is None:
         raise GvmError(f"{model}: give the folder of a run, or MODEL X Y --expect TOTAL")
-    if (steps, sample, kind, workers) != (None, None, Kind.execution, 1):
-        raise GvmError(f"{model}: --steps, --sample, --kind and --workers are for recorded runs")
+    if (steps, sample, kind, workers, fast) != (None, None, Kind.execution, 1, False):
+        raise GvmError(
+            f"{model}: --steps, --sample, --kind, --workers and --fast are for recorded runs"
+        )
     from gvm.cli import given, load_model, read_pair
 
     options = given(backend=backend, threads=threads, batch_size=batch_size)
@@ -99,7 +111,26 @@ def _verify_run(
     print(f"equal: {found.states} states, {found.steps} steps executed")
 
 
-def trace(run: Run, steps: Steps = None, as_json: Json = False) -> None:
+def _verify_fast(
+    folder: Path, steps: str | None, sample: int | None, seed: int, machine: Machine
+) -> None:
+    from gvm.trace.fast import verify_fast
+
+    found = verify_fast(folder, _range(steps), sample, seed, machine)
+    if not found.equal:
+        print(f"differs: {found.wrong or found.difference}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"equal: {found}")
+
+
+def trace(
+    run: Run,
+    steps: Steps = None,
+    products: Annotated[
+        bool, typer.Option("--products", help="Write the sums that gvm verify --fast needs.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show what a recorded run is, and the roots of steps.
 
     The root of a step is the hash of the hashes of its values; for it the step is executed again,
@@ -110,6 +141,12 @@ def trace(run: Run, steps: Steps = None, as_json: Json = False) -> None:
     from gvm.trace.replay import Replay
 
     asked = _range(steps)
+    if products:
+        from gvm.trace.products import write_products
+
+        written = write_products(run, asked)
+        report({"steps": written.steps, "bytes": written.bytes}, as_json)
+        return
     if asked is None:
         found = read_trace(run, unfinished=True)
         header = found.header

@@ -165,6 +165,10 @@ class Replay:
             for v, array in self._execute(step)
         )
 
+    def arrays(self, step: int) -> Iterator[tuple[int, Array]]:
+        """Every value of a step by number, in order."""
+        return self._execute(step)
+
     def _execute(self, step: int) -> Iterator[tuple[int, Array]]:
         alter = None if self.alter is None else self.alter(step)
         return step_values(self.listing, self.where(step), self.given(step), alter)

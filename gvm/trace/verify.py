@@ -123,12 +123,9 @@ def verify(
     """
     with Replay(folder, machine, unfinished=steps is not None) as replay:
         trace = replay.trace
-        wanted = _wanted(trace, steps, sample, seed)
         recorded = list(trace.records)
-        begins = {bisect_right(recorded, s) - 1 for s in wanted}
-        intervals = [(recorded[i], recorded[i + 1]) for i in sorted(begins)]
         done, states, at = 0, 0, -1
-        for a, b in intervals:
+        for a, b in intervals(trace, steps, sample, seed):
             begin = replay.checkpoint(a)
             if begin > at:
                 replay.state(begin)
@@ -150,6 +147,16 @@ def verify_checkpoints(folder: str | os.PathLike[str]) -> Verification:
             replay.state(step)
             checked += 1
         return Verification(0, checked, None)
+
+
+def intervals(
+    trace: Trace, steps: tuple[int, int] | None, sample: int | None = None, seed: int = 0
+) -> list[tuple[int, int]]:
+    """The recorded states before and behind what is asked for: all steps, ``first..last``, or a
+    sample of them."""
+    recorded = list(trace.records)
+    begins = {bisect_right(recorded, s) - 1 for s in _wanted(trace, steps, sample, seed)}
+    return [(recorded[i], recorded[i + 1]) for i in sorted(begins)]
 
 
 def _wanted(
