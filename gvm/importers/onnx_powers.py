@@ -8,6 +8,7 @@ import numpy as np
 
 from gvm.graph import Value
 from gvm.importers.arithmetic import power
+from gvm.importers.inverses import INVERSES
 from gvm.importers.lowering import Refusal
 from gvm.importers.onnx_nodes import Node, Translator, handles
 from gvm.importers.parts import cut
@@ -105,12 +106,6 @@ def _exponentials(t: Translator, x: Value) -> tuple[Value, Value]:
     return t.low.unary("exp", x), t.low.unary("exp", t.low.negative(x))
 
 
-@_function("Sinh")
-def _sinh(t: Translator, x: Value) -> Value:
-    up, down = _exponentials(t, x)
-    return _half(t, int(t.g.sub(up, down)))
-
-
 @_function("Cosh")
 def _cosh(t: Translator, x: Value) -> Value:
     up, down = _exponentials(t, x)
@@ -123,29 +118,5 @@ def _tan(t: Translator, x: Value) -> Value:
     return int(t.g.mul(t.low.unary("sin", x), slope))
 
 
-def _square_beside(t: Translator, x: Value, amount: float) -> Value:
-    """sqrt(x^2 + amount)."""
-    return t.low.unary("sqrt", t.low.shift_by(int(t.g.mul(x, x)), amount, "amount"))
-
-
-@_function("Asinh")
-def _asinh(t: Translator, x: Value) -> Value:
-    """log(|x| + sqrt(x^2 + 1)) with the sign of x."""
-    size = int(t.g.add(t.g.relu(x), t.g.relu(t.low.negative(x))))
-    made = t.low.unary("log", int(t.g.add(size, _square_beside(t, x, 1.0))))
-    below = t.g.compare(x, t.low.number(0.0, "zero"), relation=1)
-    return int(t.g.select(below, t.low.negative(made), made))
-
-
-@_function("Acosh")
-def _acosh(t: Translator, x: Value) -> Value:
-    """log(x + sqrt(x^2 - 1)), for x >= 1."""
-    return t.low.unary("log", int(t.g.add(x, _square_beside(t, x, -1.0))))
-
-
-@_function("Atanh")
-def _atanh(t: Translator, x: Value) -> Value:
-    """(log(1 + x) - log(1 - x)) / 2, for |x| < 1."""
-    above = t.low.unary("log", t.low.shift_by(x, 1.0, "one"))
-    below = t.low.unary("log", t.low.shift_by(t.low.negative(x), 1.0, "one"))
-    return _half(t, int(t.g.sub(above, below)))
+for _name, _make in INVERSES.items():
+    _function(_name)(_make)

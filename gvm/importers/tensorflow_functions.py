@@ -22,6 +22,7 @@ from gvm.importers.composites import (
     product,
     sign,
 )
+from gvm.importers.inverses import INVERSES
 from gvm.importers.lowering import Constant, Refusal
 from gvm.importers.shapes import Operand, Tensor, integers_of, must_be_constant
 from gvm.importers.tensorflow_nodes import Translator, attribute_of, handles
@@ -115,6 +116,11 @@ def _exp_less_one(t: Translator, op: Any, x: Operand) -> Tensor:
 def _log_one_more(t: Translator, op: Any, x: Operand) -> Tensor:
     shifted = t.low.shift_by(_tensor(x).value, 1.0, f"{op.name}/one")
     return Tensor(t.low.unary("log", shifted), _tensor(x).merged)
+
+
+@handles(*INVERSES)
+def _inverse(t: Translator, op: Any, x: Operand) -> Tensor:
+    return Tensor(INVERSES[op.type](t, _tensor(x).value), _tensor(x).merged)
 
 
 @handles("Sign")
