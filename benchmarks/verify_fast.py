@@ -7,7 +7,7 @@ Each network trains for three steps on data of its own, recorded; the sums of th
 a change of any product is found; then step and check take turns, from the same state. A check reads
 the sums from their file (in the machine's cache) and executes all but the products. Medians of
 seconds; the goal is a fifth of the step, for steps made of products: those marked so.
-The status is 1 when a check is wrong. About three minutes, of which two make the data.
+The status is 1 when a check is wrong. About two minutes.
 """
 
 from __future__ import annotations
