@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gvm import _core
 from gvm.batch import cut_examples, examples_of
-from gvm.errors import ImportModelError
+from gvm.errors import GvmError, ImportModelError
+from gvm.formats import Formats
 from gvm.functions import by_number
 from gvm.graph import Graph, Value, real_values
 from gvm.left_out import Histogram, Low, may_be_low
 from gvm.operator import integer
 from gvm.progress import progress_bar
+from gvm.quantize import check_array
 from gvm.types import RANGE
 
 Arrays = Sequence[NDArray[Any]]
@@ -24,6 +27,69 @@ CALIBRATION_BATCH = 64
 CALIBRATION_BYTES = 2**28
 """Calibration takes at most so many examples at a time, and as many as have their values in so much
 memory."""
+
+
+def calibration_data(
+    graph: Graph,
+    inputs: Arrays | NDArray[Any] | None,
+    labels: NDArray[Any] | None,
+    formats: Formats,
+) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    """Inputs and labels from which formats are chosen; none where a uniform format needs none.
+
+    Classes are drawn where no labels are given. Raises GvmError for what does not fit the graph.
+    """
+    if inputs is None:
+        if not formats.given:
+            raise GvmError('calibration: inputs are needed, or a uniform format such as "<8,8>"')
+        if labels is not None:
+            raise GvmError("labels: the calibration inputs that they belong to are needed")
+        return [], []
+    given = [np.asarray(a) for a in (inputs if isinstance(inputs, list | tuple) else [inputs])]
+    if len(given) != len(graph.inputs):
+        raise GvmError(f"calibration: expected {len(graph.inputs)} arrays, received {len(given)}")
+    types = [graph.types[v] for v in graph.inputs]
+    for i, (array, type_) in enumerate(zip(given, types, strict=True)):
+        check_array(array, type_, f"calibration {i}", GvmError)
+        if type_.dtype == "i32" and array.dtype.kind == "f" and (array != np.rint(array)).any():
+            raise GvmError(f"calibration {i}: expected whole numbers, received fractions")
+        count = examples_of(given, types)
+        if type_.batch_axis is not None and len(array) != count:
+            raise GvmError(f"calibration {i}: expected {count} examples, received {len(array)}")
+    if not graph.labels:
+        if labels is not None:
+            raise GvmError("labels: a model without a loss has none")
+        return given, []
+    (label,) = graph.labels
+    if labels is None:
+        return given, [_draw_labels(graph, label, len(given[0]), formats)]
+    targets = np.asarray(labels)
+    check_array(targets, graph.types[label], "labels", GvmError)
+    if len(targets) != len(given[0]):
+        raise GvmError(f"labels: expected {len(given[0])}, received {len(targets)}")
+    if graph.types[label].dtype != "real":
+        classes = _classes(graph, label)
+        wrong = targets[(targets != np.rint(targets)) | (targets < 0) | (targets >= classes)]
+        if wrong.size:
+            raise GvmError(f"labels: must be whole and in [0, {classes}), received {wrong[0]}")
+    return given, [targets]
+
+
+def _draw_labels(graph: Graph, label: Value, count: int, formats: Formats) -> NDArray[Any]:
+    """Classes from Philox. Targets, whose range nobody knows, only where formats are uniform: in
+    [-1, 1)."""
+    shape = graph.types[label].concrete(count)
+    words = _core.random_words(0, 0, 0, 8, 0, math.prod(shape)).reshape(shape)
+    if graph.types[label].dtype != "real":
+        return np.asarray(words % _classes(graph, label), dtype=np.int64)
+    if not formats.given:
+        raise GvmError("labels: the targets of the calibration inputs are needed beside them")
+    return np.asarray(words / 2.0**31 - 1.0)
+
+
+def _classes(graph: Graph, label: Value) -> int:
+    reader = next(n for n in graph.nodes if label in n.inputs)
+    return 2 if reader.op == "sigmoid_cross_entropy" else graph.types[reader.inputs[0]].shape[-1]
 
 
 class Ranges(dict[Value, float]):

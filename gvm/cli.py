@@ -17,6 +17,7 @@ import typer
 
 from chain.adapters.cli import app as chain_app
 from gvm.cli_inspect import add_commands as inspect_commands
+from gvm.cli_inspect import say_doubts, with_doubts
 from gvm.cli_options import (
     Absolute,
     Backend,
@@ -109,7 +110,7 @@ def import_(
         training=training or None,
     )
     load_from = gvm.from_onnx if source.suffix.lower() == ".onnx" else gvm.from_tensorflow
-    model = load_from(str(source), **options)
+    model = with_doubts(load_from, str(source), **options)
     model.save(output)
     from gvm.describe import identities
 
@@ -146,9 +147,10 @@ def info(
 
         rows = [q.row() for q in measure(loaded, read_array(quality))]
         if as_json:
-            report({"quality": rows}, as_json)
+            report({"quality": rows, "doubts": loaded.info.get("doubts", "")}, as_json)
         else:
             table(rows)
+            say_doubts(loaded)
         return
     if as_json:
         report(describe(loaded), as_json)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,10 +14,30 @@ from gvm.cli_options import Json
 from gvm.errors import GvmError
 from gvm.printing import report, table
 
+if TYPE_CHECKING:
+    from gvm.model import Model
+
 HISTORY = "history.json"
 """Of a run's folder."""
 SHOWN = 6
 """Epochs in the table: the last."""
+
+
+def with_doubts(load: Callable[..., Model], source: str, **options: Any) -> Model:
+    """A model that is imported; nodes that differ much from real numbers are named on stderr."""
+    from gvm.doubts import QualityWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QualityWarning)
+        model = load(source, **options)
+    say_doubts(model)
+    return model
+
+
+def say_doubts(model: Model) -> None:
+    """What the import of a model found doubtful, on stderr, if anything."""
+    if text := model.info.get("doubts"):
+        typer.echo(f"warning: {text}", err=True)
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -15,7 +15,8 @@ from gvm import _core, cbor
 from gvm.adaptive import Adaptive, DelayedScaling
 from gvm.autodiff import with_loss
 from gvm.batch import cut_examples, examples_of
-from gvm.calibration import calibrate
+from gvm.calibration import calibrate, calibration_data
+from gvm.doubts import told
 from gvm.errors import GvmError, ProgramError
 from gvm.examples import as_integers
 from gvm.execution import backend_level, thread_count
@@ -36,7 +37,7 @@ from gvm.program import (
     steps_of,
 )
 from gvm.progress import progress_bar
-from gvm.quantize import calibration_data, quantize
+from gvm.quantize import Quantizer
 from gvm.saturation import Counts
 from gvm.tensors import (
     Array,
@@ -103,17 +104,20 @@ class Model(Exports):
         progress: bool | None = None,
         info: Mapping[str, Any] | None = None,
         label_smoothing: float = 0.0,
+        check: bool = True,
     ) -> Model:
         """Quantises a real-valued graph.
 
         ``calibration``: inputs (batch first) from which formats are chosen; a uniform format needs
         none. ``labels`` go with them for the formats of the backward pass: classes are drawn where
-        none are given, targets of a mean squared error must be given.
+        none are given, targets of a mean squared error must be given. ``check``: warn of nodes that
+        differ much from real numbers (:class:`gvm.QualityWarning`).
         """
         chosen = formats if isinstance(formats, Formats) else Formats.parse(formats)
         whole = graph if loss is None else with_loss(graph, loss, label_smoothing)
         inputs, given = calibration_data(whole, calibration, labels, chosen)
-        quantized = quantize(whole, calibrate(whole, inputs, given, progress), chosen)
+        quantizer = Quantizer(whole, calibrate(whole, inputs, given, progress), chosen)
+        quantized = quantizer.run()
         program = compile_graph(
             quantized.graph, quantized.narrow_bits, max_batch, quantized.moment_bits
         )
@@ -122,7 +126,8 @@ class Model(Exports):
             [t for t, _, _ in native.tensors(PARAMETERS)],
             [p.data for p in quantized.graph.parameters],
         )
-        return Model(program, data, info={"loss": loss or "", **(info or {})})
+        doubts = {} if chosen.given or not check else told(whole, quantizer, inputs)
+        return Model(program, data, info={"loss": loss or "", **(info or {}), **doubts})
 
     # -- identity and cost
 

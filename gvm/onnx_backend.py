@@ -116,7 +116,9 @@ class GvmBackendRep(BackendRep):  # type: ignore[misc]
             program = None
             if static.graph is not None:
                 calibration = [values[name] for name in static.inputs]
-                program = Model.from_graph(static.graph, calibration, max_batch=1, progress=False)
+                program = Model.from_graph(
+                    static.graph, calibration, max_batch=1, progress=False, check=False
+                )
             while len(self._programs) >= PROGRAMS_KEPT:
                 self._programs.pop(next(iter(self._programs)))
             self._programs[key] = static, program

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gvm import _core, batch_training
-from gvm.batch import examples_of
+from gvm import batch_training
 from gvm.errors import GvmError, ImportModelError
 from gvm.formats import EXTRA_WEIGHT_BITS, MOST_FRACTION_BITS, Chooser, Formats, fraction_bits
 from gvm.graph import TOTAL, Builder, Graph, Node, Parameter, Value
@@ -26,7 +25,7 @@ from gvm.ops import OPERATORS
 from gvm.optimizers import HEADROOM
 from gvm.types import DTYPES, RANGE, Type
 
-Arrays = Sequence[NDArray[Any]]
+Forms = tuple[Sequence[Type], Sequence[Type]]
 
 
 @dataclass(frozen=True)
@@ -40,69 +39,6 @@ class Quantized:
     """Largest magnitude seen, by value name."""
     moment_bits: dict[Value, int]
     """Fraction bits that suit an i32 moment of a trained parameter's mean gradients."""
-
-
-def calibration_data(
-    graph: Graph,
-    inputs: Arrays | NDArray[Any] | None,
-    labels: NDArray[Any] | None,
-    formats: Formats,
-) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-    """Inputs and labels from which formats are chosen; none where a uniform format needs none.
-
-    Classes are drawn where no labels are given. Raises GvmError for what does not fit the graph.
-    """
-    if inputs is None:
-        if not formats.given:
-            raise GvmError('calibration: inputs are needed, or a uniform format such as "<8,8>"')
-        if labels is not None:
-            raise GvmError("labels: the calibration inputs that they belong to are needed")
-        return [], []
-    given = [np.asarray(a) for a in (inputs if isinstance(inputs, list | tuple) else [inputs])]
-    if len(given) != len(graph.inputs):
-        raise GvmError(f"calibration: expected {len(graph.inputs)} arrays, received {len(given)}")
-    types = [graph.types[v] for v in graph.inputs]
-    for i, (array, type_) in enumerate(zip(given, types, strict=True)):
-        check_array(array, type_, f"calibration {i}", GvmError)
-        if type_.dtype == "i32" and array.dtype.kind == "f" and (array != np.rint(array)).any():
-            raise GvmError(f"calibration {i}: expected whole numbers, received fractions")
-        count = examples_of(given, types)
-        if type_.batch_axis is not None and len(array) != count:
-            raise GvmError(f"calibration {i}: expected {count} examples, received {len(array)}")
-    if not graph.labels:
-        if labels is not None:
-            raise GvmError("labels: a model without a loss has none")
-        return given, []
-    (label,) = graph.labels
-    if labels is None:
-        return given, [_draw_labels(graph, label, len(given[0]), formats)]
-    targets = np.asarray(labels)
-    check_array(targets, graph.types[label], "labels", GvmError)
-    if len(targets) != len(given[0]):
-        raise GvmError(f"labels: expected {len(given[0])}, received {len(targets)}")
-    if graph.types[label].dtype != "real":
-        classes = _classes(graph, label)
-        wrong = targets[(targets != np.rint(targets)) | (targets < 0) | (targets >= classes)]
-        if wrong.size:
-            raise GvmError(f"labels: must be whole and in [0, {classes}), received {wrong[0]}")
-    return given, [targets]
-
-
-def _draw_labels(graph: Graph, label: Value, count: int, formats: Formats) -> NDArray[Any]:
-    """Classes from Philox. Targets, whose range nobody knows, only where formats are uniform: in
-    [-1, 1)."""
-    shape = graph.types[label].concrete(count)
-    words = _core.random_words(0, 0, 0, 8, 0, math.prod(shape)).reshape(shape)
-    if graph.types[label].dtype != "real":
-        return np.asarray(words % _classes(graph, label), dtype=np.int64)
-    if not formats.given:
-        raise GvmError("labels: the targets of the calibration inputs are needed beside them")
-    return np.asarray(words / 2.0**31 - 1.0)
-
-
-def _classes(graph: Graph, label: Value) -> int:
-    reader = next(n for n in graph.nodes if label in n.inputs)
-    return 2 if reader.op == "sigmoid_cross_entropy" else graph.types[reader.inputs[0]].shape[-1]
 
 
 def quantize(graph: Graph, ranges: Mapping[Value, float], formats: Formats) -> Quantized:
@@ -150,6 +86,8 @@ class Quantizer:
         self.makers = self.real.producer()
         self.demand = self._demands()
         self.narrow_bits: dict[Value, int] = {}
+        self.forms: dict[Value, list[Forms]] = {}
+        """What the nodes that a node becomes read and make, by its first result."""
         self.summed = batch_training.summed(self.real)
         self.readers = Counter(v for node in needed for v in node.inputs)
         self.readers.update(v for outputs in graph.outputs.values() for v in outputs)
@@ -409,14 +347,21 @@ class Quantizer:
                 "rounding": 0,
             }
         inputs = [self._operand(operator, i, v, node) for i, v in enumerate(node.inputs)]
-        for v, made in zip(
-            node.outputs, self.g.node(node.op, inputs, attributes, node.name), strict=True
-        ):
+        results = self._made(node, inputs, attributes)
+        for v, made in zip(node.outputs, results, strict=True):
             kind = self.g.types[made].dtype
             if kind == "i64":
                 self.exact[v] = made
             else:
                 self.rounded.setdefault(v, {})[kind] = made
+
+    def _made(
+        self, node: Node, inputs: Sequence[Value], attributes: dict[str, Any]
+    ) -> tuple[Value, ...]:
+        made = self.g.node(node.op, inputs, attributes, node.name)
+        types = ([self.g.types[v] for v in inputs], [self.g.types[v] for v in made])
+        self.forms.setdefault(node.outputs[0], []).append(types)
+        return made
 
     def _keeping(self, node: Node, operator: type[Operator], attributes: dict[str, Any]) -> None:
         """An operator that keeps a type runs once for every element type its consumers want."""
@@ -443,9 +388,8 @@ class Quantizer:
                     else self._operand(operator, i, v, node)
                     for i, v in enumerate(node.inputs)
                 ]
-            for v, made in zip(
-                node.outputs, self.g.node(node.op, inputs, attributes, node.name), strict=True
-            ):
+            results = self._made(node, inputs, attributes)
+            for v, made in zip(node.outputs, results, strict=True):
                 kind = self.g.types[made].dtype
                 if kind == "i64":
                     self.exact[v] = made

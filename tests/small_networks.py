@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gvm.autodiff import with_loss
-from gvm.calibration import calibrate
+from gvm.calibration import calibrate, calibration_data
 from gvm.formats import Formats
 from gvm.graph import Builder, Graph, Node, Value, evaluate_real
 from gvm.model import Model
-from gvm.quantize import Quantized, calibration_data, quantize
+from gvm.quantize import Quantized, quantize
 
 EXAMPLES = 48
 CROSS_ENTROPY, SQUARED = "softmax_cross_entropy", "mean_squared_error"

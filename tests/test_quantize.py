@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gvm import _core
 from gvm.autodiff import with_loss
-from gvm.calibration import calibrate
+from gvm.calibration import calibrate, calibration_data
 from gvm.errors import GvmError, ImportModelError
 from gvm.formats import Formats
 from gvm.functions import BY_NAME
@@ -20,7 +20,6 @@ from gvm.graph import Builder, Graph, evaluate_real
 from gvm.model import Model
 from gvm.optimizers import SGD, Adam
 from gvm.program import Step, steps_of
-from gvm.quantize import calibration_data
 from gvm.shards import TOTALS, ShardRunner
 from gvm.updates import with_optimizer
 from tests.small_networks import (

@@ -15,6 +15,7 @@ from gvm.formats import Formats
 from gvm.functions import BY_NAME
 from gvm.graph import Builder, Value
 from gvm.model import Model
+from gvm.program import MAX_BATCH
 from gvm.random import SEED_LIMIT, SITE_LIMIT
 from gvm.templates.initialisation import SCALE_BITS, normal, root, uniform
 from gvm.tensors import Array
@@ -210,7 +211,7 @@ class Network:
             formats,
             progress=options.get("progress"),
             info={"source": template},
-            **({"max_batch": options["max_batch"]} if "max_batch" in options else {}),
+            max_batch=options.get("max_batch", MAX_BATCH),
             label_smoothing=options.get("label_smoothing", 0.0),
         )
 
