@@ -172,7 +172,7 @@ def test_values_that_are_not_finite_for_the_calibration() -> None:
     x = g.input("x", (-1, 6))
     logarithm = g.unary(x, function=2, name="logarithm")
     graph = g.graph(predict=(dense(g, logarithm, 3, "head"),))
-    with pytest.raises(ImportModelError, match="value logarithm is not finite"):
+    with pytest.raises(ImportModelError, match="log, node 'logarithm': values must be finite"):
         Model.from_graph(graph, np.zeros((3, 6)), progress=False)
 
 
