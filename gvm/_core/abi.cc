@@ -37,6 +37,49 @@ gvm_type from_type(const Type& t) {
   return out;
 }
 
+bool read_type(const gvm_type& t, Type* type, Error* error) {
+  const bool clear = t.reserved[0] == 0 && t.reserved[1] == 0 && t.reserved[2] == 0 &&
+                     t.reserved[3] == 0 && t.partial <= 1;
+  if (!require(clear, "gvm_type.partial must be 0 or 1 and gvm_type.reserved 0", error)) {
+    return false;
+  }
+  if (t.dtype < GVM_I16 || t.dtype > GVM_BOOL) {
+    return error->fail(Status::bad_type, "element type must be in [1, 5], received %d", t.dtype);
+  }
+  if (t.fraction_bits < kMinFractionBits || t.fraction_bits > kMaxFractionBits) {
+    return error->fail(Status::bad_type, "fraction bits must be in [-32, 47], received %d",
+                       t.fraction_bits);
+  }
+  if (t.rank > kMaxRank)
+    return error->fail(Status::bad_shape, "rank must be at most 8, received %d", t.rank);
+  if (t.bound > kMaxBound) return error->fail(Status::unproved_bound, "bound must be at most 2^62");
+  const DType dtype = static_cast<DType>(t.dtype);
+  if (t.dtype != GVM_I64 && t.bound != 0 && t.bound != dtype_bound(dtype)) {
+    return error->fail(Status::unproved_bound, "the bound of %s is %llu, received %llu",
+                       dtype_name(dtype), static_cast<unsigned long long>(dtype_bound(dtype)),
+                       static_cast<unsigned long long>(t.bound));
+  }
+  int batch_axes = 0;
+  int64_t elements = 1;
+  for (int i = 0; i < t.rank; ++i) {
+    if (t.dims[i] == kBatch) {
+      ++batch_axes;
+    } else if (t.dims[i] < 1) {
+      return error->fail(Status::bad_shape, "dimensions must be -1 or at least 1, received %lld",
+                         static_cast<long long>(t.dims[i]));
+    } else {
+      elements = saturating_mul(elements, t.dims[i]);
+    }
+  }
+  if (elements > kMaxElements) return error->fail(Status::bad_shape, "at most 2^42 elements");
+  if (batch_axes > 1)
+    return error->fail(Status::bad_batch, "at most one batch axis, received %d", batch_axes);
+  *type = make_type(dtype, t.fraction_bits, std::vector<int64_t>(t.dims, t.dims + t.rank),
+                    t.partial == 1);
+  if (t.bound != 0) type->bound = t.bound;
+  return true;
+}
+
 bool read_options(const gvm_options* given, Target* target, Error* error) {
   int requested = -1;
   uint32_t count = 0;

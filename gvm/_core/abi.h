@@ -63,6 +63,10 @@ bool require(bool condition, const char* rule, Error* error);
 
 gvm_type from_type(const Type& t);
 
+// A type given by a caller: element type, format, rank, dimensions and batch axis in range. Only an
+// i64 may state a bound of its own: for others it is a fact of the type.
+bool read_type(const gvm_type& t, Type* type, Error* error);
+
 bool read_options(const gvm_options* given, Target* target, Error* error);
 
 // A shard of at most `most` examples, within its batch.

@@ -11,58 +11,6 @@ using gvm::Status;
 
 namespace {
 
-gvm::Type to_type(const gvm_type& t) {
-  std::vector<int64_t> dims(t.dims, t.dims + std::min<int>(t.rank, gvm::kMaxRank));
-  gvm::Type type =
-      gvm::make_type(static_cast<gvm::DType>(t.dtype), t.fraction_bits, dims, t.partial == 1);
-  if (t.bound != 0) type.bound = t.bound;
-  return type;
-}
-
-// A type given by a caller: element type, format, rank, dimensions and batch axis in range. Only an
-// i64 may state a bound of its own: for others it is a fact of the type.
-bool check_type(const gvm_type& t, Error* error) {
-  const bool clear = t.reserved[0] == 0 && t.reserved[1] == 0 && t.reserved[2] == 0 &&
-                     t.reserved[3] == 0 && t.partial <= 1;
-  if (!require(clear, "gvm_type.partial must be 0 or 1 and gvm_type.reserved 0", error)) {
-    return false;
-  }
-  if (t.dtype < GVM_I16 || t.dtype > GVM_BOOL) {
-    return error->fail(Status::bad_type, "element type must be in [1, 5], received %d", t.dtype);
-  }
-  if (t.fraction_bits < gvm::kMinFractionBits || t.fraction_bits > gvm::kMaxFractionBits) {
-    return error->fail(Status::bad_type, "fraction bits must be in [-32, 47], received %d",
-                       t.fraction_bits);
-  }
-  if (t.rank > gvm::kMaxRank)
-    return error->fail(Status::bad_shape, "rank must be at most 8, received %d", t.rank);
-  if (t.bound > gvm::kMaxBound)
-    return error->fail(Status::unproved_bound, "bound must be at most 2^62");
-  const uint64_t least = gvm::dtype_bound(static_cast<gvm::DType>(t.dtype));
-  if (t.dtype != GVM_I64 && t.bound != 0 && t.bound != least) {
-    return error->fail(Status::unproved_bound, "the bound of %s is %llu, received %llu",
-                       gvm::dtype_name(static_cast<gvm::DType>(t.dtype)),
-                       static_cast<unsigned long long>(least),
-                       static_cast<unsigned long long>(t.bound));
-  }
-  int batch_axes = 0;
-  int64_t elements = 1;
-  for (int i = 0; i < t.rank; ++i) {
-    if (t.dims[i] == gvm::kBatch) {
-      ++batch_axes;
-    } else if (t.dims[i] < 1) {
-      return error->fail(Status::bad_shape, "dimensions must be -1 or at least 1, received %lld",
-                         static_cast<long long>(t.dims[i]));
-    } else {
-      elements = gvm::saturating_mul(elements, t.dims[i]);
-    }
-  }
-  if (elements > gvm::kMaxElements) return error->fail(Status::bad_shape, "at most 2^42 elements");
-  if (batch_axes > 1)
-    return error->fail(Status::bad_batch, "at most one batch axis, received %d", batch_axes);
-  return true;
-}
-
 bool read_attributes(const gvm_attributes& given, gvm::Attributes* attributes, Error* error) {
   if (!require(given.count == 0 || given.offsets != nullptr, "offsets must be given", error)) {
     return false;
@@ -109,8 +57,9 @@ bool infer_operator(uint16_t opcode, const gvm_attributes* given, const gvm_type
     return false;
   }
   for (uint32_t i = 0; i < input_count; ++i) {
-    if (!check_type(inputs[i], error)) return false;
-    in->push_back(to_type(inputs[i]));
+    gvm::Type type;
+    if (!gvm::read_type(inputs[i], &type, error)) return false;
+    in->push_back(type);
   }
   if (!read_attributes(*given, attributes, error)) return false;
   gvm::Check check{

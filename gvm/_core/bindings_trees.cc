@@ -6,6 +6,18 @@
 namespace gvm_python {
 
 void bind_trees(py::module_& m) {
+  m.def(
+      "referee",
+      [](const py::buffer& claim, uint64_t memory) -> py::object {
+        const Bytes b(claim);
+        gvm_verdict finding = {sizeof finding, 0, 0, 0};
+        gvm_error error;
+        check(gvm_referee(b.data(), b.size(), memory, &finding, &error), error);
+        if (finding.refused != 0) return py::none();
+        return py::int_(finding.value);
+      },
+      py::arg("claim"), py::arg("memory") = 0,
+      "What the element of a claim is; None where the operator refuses its operands.");
   m.def("blake3_chunks", [](const py::buffer& bytes, uint64_t first, bool root) {
     const Bytes b(bytes);
     std::string values(GVM_ID_BYTES * std::max<size_t>(1, (b.size() + 1023) / 1024), '\0');

@@ -7,6 +7,7 @@ the dispute that led there. ``gvm_referee`` of the C ABI decides the same bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from gvm import _core, cbor
 from gvm.errors import ProgramError
-from gvm.reads import Index, Sum
+from gvm.reads import Index, Reads, Shapes, Sum
 from gvm.trace.element import Step, element_of, reads_of, shapes_of, terms_of
 from gvm.trace.listing import BYTES, LITTLE, Entry, Node, read_descriptor
 from gvm.trace.tree import CHUNK, SIZE, Slice, Tree
@@ -27,6 +28,8 @@ operand."""
 VERSION = 1
 MAX_BATCH = 1 << 22
 MAX_SITES = 1 << 24
+_ANY = 1 << 62
+"""Bytes that the referee may take: who plays the game has the operands already."""
 _HASHES = ("root", "listing")
 _LIMITS = {
     "version": 1 << 32,
@@ -133,42 +136,60 @@ def referee(claim: bytes) -> bytes:
     Raises Refused, a ValueError, for bytes that are no claim or prove less, or more, than what is
     read. Everybody finds the same.
     """
-    return cbor.encode({"found": find(Claim.decode(claim))})
+    return cbor.encode({"found": decide(claim)})
+
+
+def decide(claim: bytes) -> int | None:
+    """The same as an integer or None: by ``gvm_referee``."""
+    try:
+        return _core.referee(claim, _ANY)
+    except ProgramError as error:
+        raise Refused(str(error)) from None
 
 
 def find(claim: Claim) -> int | None:
-    """The same for a claim that was decoded."""
+    """What ``decide`` finds, by the definitions of the operators: ``reference`` on what is
+    shown."""
     node = described(claim)
     reader = _authenticated(claim, node)
     step, output = Step(claim.batch, claim.seed, claim.step), node.outputs.index(claim.value)
-    if (
-        claim.element
-        >= Entry("", 0, node.output_types[output]).size(claim.batch)
-        // BYTES[node.output_types[output].dtype]
-    ):
+    if claim.element >= math.prod(node.output_types[output].concrete(claim.batch)):
         raise Refused("the value has no such element")
     try:
-        found = _compute(claim, node, step, output, reader)
+        reads = reads_of(node, step, output, claim.element, reader)
+        terms = _read_all(claim, shapes_of(node, step), reads, reader)
     except KeyError:
         raise Refused("a chunk that is read is missing") from None
-    except (ProgramError, ValueError) as error:
+    except ValueError as error:
         if isinstance(error, Refused):
             raise
-        found = None
+        reader.require_no_more()
+        return None
     reader.require_no_more()
-    return None if reader.outside else found
+    if reader.outside:
+        return None
+    try:
+        if terms is not None:
+            return terms_of(node, step, output, claim.element, *terms, reader)
+        return element_of(node, step, output, claim.element, reader)
+    except (ValueError, ProgramError):
+        return None
 
 
-def _compute(claim: Claim, node: Node, step: Step, output: int, read: Reader) -> int:
-    reads = reads_of(node, step, output, claim.element, read)
+def _read_all(claim: Claim, shapes: Shapes, reads: Reads, reader: Reader) -> tuple[int, int] | None:
+    """Reads what the element needs; returns the terms that are added up, where it is a sum."""
     if isinstance(reads, Sum):
         first, last = (claim.first, claim.last) if claim.last else (0, reads.count)
         if not first <= last <= reads.count or last - first > LEAF:
             raise Refused(f"{reads.count} terms, of which at most {LEAF} are added up")
-        return terms_of(node, step, output, claim.element, first, last, read)
+        for factor in reads.all_factors if first < last else ():
+            reader(factor.input, reads.indices(factor, first, last))
+        return first, last
     if claim.first or claim.last:
         raise Refused("the element is no sum")
-    return element_of(node, step, output, claim.element, read)
+    for position, shape in enumerate(shapes.inputs):
+        reader(position, reads.indices(position, shape))
+    return None
 
 
 def described(claim: Claim) -> Node:

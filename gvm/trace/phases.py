@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gvm.trace import datum as data
-from gvm.trace.claim import LEAF, Claim, Refused, check_described, term_count
-from gvm.trace.claim import find as find_element
+from gvm.trace.claim import LEAF, Claim, Refused, check_described, decide, term_count
 from gvm.trace.listing import BYTES, LITTLE, Entry, read_ends
 from gvm.trace.tree import CHUNK, SIZE, Slice, chunk_count, chunk_value, descend, height, joined
 
@@ -194,7 +193,7 @@ def _check_open(game: Game, party: int, body: Any) -> tuple[Any, ...]:
     # What stands before the first value in which the steps differ is the same in both.
     if claim.about != game.disputed(party):
         raise Refused("a claim about something else")
-    return (find_element(claim),)
+    return (decide(body),)
 
 
 def _find_result(game: Game, body: Any) -> bytes:

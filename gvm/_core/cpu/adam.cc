@@ -49,10 +49,10 @@ void step(const Call& call, int64_t count) {
     for (int64_t i = 0; i < n; ++i) {
       exact[i] = m[begin + i] * (beta1 << kFiner) + mean[i] * (kBetaOne - beta1);
     }
-    *clamps += to_moment(exact, n, of_m, static_cast<uint64_t>(begin), m_out + begin);
+    *clamps += to_moment(exact, n, of_m, static_cast<uint64_t>(call.first + begin), m_out + begin);
     next_root(call, s, mean, beta2, of_s, begin, n, s_out, clamps);
     UpdateDraws draws;
-    const uint32_t* r = draws.draw(call, rounding, call.site, begin, n);
+    const uint32_t* r = draws.draw(call, rounding, call.site, call.first + begin, n);
     for (int64_t i = 0; i < n; ++i) {
       const int64_t root = s_out[begin + i] + epsilon, of_w = w[begin + i];
       const Int128 divisor = shl(from_int64(root), down);

@@ -75,6 +75,7 @@ void running(const Call& call, bool variance) {
   const Rounding rounding = static_cast<Rounding>(call.attr(kBatchRounding));
   const int bits = dtype_bits(call.out[0].type.dtype);
   int64_t clamps = 0;
+  const IndexMap index = index_map(call.out[0].type, call.batch);
   for (int64_t c = 0; c < held.elements; ++c) {
     const ChannelTotals of =
         channel_totals(rule, sums.as<int64_t>()[c], squares[c], count, sums.type.fraction_bits);
@@ -86,8 +87,8 @@ void running(const Call& call, bool variance) {
     const Int128 now = variance ? of.spread : from_int64(of.sum);
     const Int128 kept = mul(mul(divisor, integer_at(held, c)), keep);
     const Int128 sum = add(shl(kept, std::max(0, -up)), shl(mul(now, rest), std::max(0, up)));
-    const uint32_t r =
-        random_for_quotient(call.seed, call.site, call.step, rounding, static_cast<uint64_t>(c));
+    const uint32_t r = random_for_quotient(call.seed, call.site, call.step, rounding,
+                                           static_cast<uint64_t>(index(c)));
     const int64_t q =
         quotient(sum, shl(divisor, kKeepBits + std::max(0, -up)), rounding, r, bits, &clamps);
     if (bits == 16) {

@@ -27,12 +27,13 @@ void of_scale(const Call& call) {
   const Type& to = call.out[0].type;
   const int apart = to.fraction_bits - call.in[kDeltaSum].type.fraction_bits;
   const Rounding rounding = static_cast<Rounding>(call.attr(kGradRounding));
+  const IndexMap index = index_map(to, call.batch);
   int64_t clamps = 0;
   for (int64_t c = 0; c < call.out[0].elements; ++c) {
     const ChannelDelta d = channel_delta(call, c);
     const int places = d.of.root.shift + apart;
-    const uint32_t r =
-        random_for_quotient(call.seed, call.site, call.step, rounding, static_cast<uint64_t>(c));
+    const uint32_t r = random_for_quotient(call.seed, call.site, call.step, rounding,
+                                           static_cast<uint64_t>(index(c)));
     const int64_t q =
         quotient(shl(d.product, std::max(0, places)),
                  shl(from_int64(d.of.root.root), std::max(0, -places)), rounding, r, 64, &clamps);

@@ -57,7 +57,7 @@ void step(const Call& call, int64_t count) {
   const ConvertRun to_weights = call.cpu->convert.run[2][sizeof(W) == 2 ? 0 : 1];
   for_update_blocks(call, call.out[0].elements, [&](int64_t begin, int64_t n, int64_t* clamps) {
     UpdateDraws draws;
-    const uint32_t* r = draws.draw(call, state_rounding, call.site + 1, begin, n);
+    const uint32_t* r = draws.draw(call, state_rounding, call.site + 1, call.first + begin, n);
     const int64_t* g = gradient + begin;
     const auto pull = [&](int64_t i) {
       const Int128 moved = shl(mul(g[i], rate), up);
@@ -85,7 +85,7 @@ void step(const Call& call, int64_t count) {
       }
     }
     if (nesterov) {
-      r = draws.draw(call, rounding, call.site, begin, n);
+      r = draws.draw(call, rounding, call.site, call.first + begin, n);
       const UpdateKernels& update = call.cpu->update;
       if (lanes && largest_bits(v_out + begin, n) <= velocity_room) {
         for (int64_t i = 0; i < n; ++i) {
@@ -110,7 +110,8 @@ void step(const Call& call, int64_t count) {
     for (int64_t i = 0; i < n; ++i) {
       exact[i] = w[begin + i] * (int64_t{1} << more) + static_cast<int64_t>(v_out[begin + i]);
     }
-    *clamps += to_weights(exact, n, where, static_cast<uint64_t>(begin), w_out + begin);
+    *clamps +=
+        to_weights(exact, n, where, static_cast<uint64_t>(call.first + begin), w_out + begin);
   });
 }
 

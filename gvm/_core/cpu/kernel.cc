@@ -8,6 +8,7 @@
 namespace gvm {
 
 IndexMap index_map(const Type& type, const Batch& batch) {
+  if (batch.origin >= 0) return {kMaxElements, kMaxElements, batch.origin};
   const int axis = type.batch_axis();
   if (axis < 0) {
     const int64_t all = std::max<int64_t>(type.elements_per_example(), 1);

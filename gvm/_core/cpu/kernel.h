@@ -31,6 +31,9 @@ struct Tensor {
 // The examples at hand: `local` of them, from global index `offset` on, of `global` in the step.
 struct Batch {
   int64_t local = 0, offset = 0, global = 0;
+  // Not below 0: the tensors are cut out of larger ones, and what is drawn for element e of a
+  // result is that of element origin + e.
+  int64_t origin = -1;
 };
 
 // Reusable temporary memory of a session; contents are undefined. Grows, never shrinks.

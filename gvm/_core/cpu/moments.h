@@ -72,7 +72,7 @@ void next_root(const Call& call, const M* root, const int64_t* mean, int64_t bet
   int64_t exact[kUpdateBlock];
   for (int64_t i = 0; i < n; ++i) exact[i] = root_of_squares(root[begin + i], mean[i], beta);
   *clamps += call.cpu->convert.run[2][sizeof(M) == 2 ? 0 : 1](
-      exact, n, where, static_cast<uint64_t>(begin), out + begin);
+      exact, n, where, static_cast<uint64_t>(call.first + begin), out + begin);
 }
 
 // w - numerator / divisor, rounded once; |numerator| and |w * divisor| below 2^125.

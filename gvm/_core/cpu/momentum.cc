@@ -37,7 +37,7 @@ void step(const Call& call, int64_t count) {
   const ConvertRun to_weights = call.cpu->convert.run[2][sizeof(W) == 2 ? 0 : 1];
   for_update_blocks(call, call.out[0].elements, [&](int64_t begin, int64_t n, int64_t* clamps) {
     UpdateDraws draws;
-    const uint32_t* r = draws.draw(call, state_rounding, call.site + 1, begin, n);
+    const uint32_t* r = draws.draw(call, state_rounding, call.site + 1, call.first + begin, n);
     const int64_t* g = gradient + begin;
     int64_t exact[kUpdateBlock];
     fetch(w + begin + n);

@@ -49,15 +49,14 @@ Status run_update(const Call& call, int results, int count_at, Step step) {
   return Status::ok;
 }
 
-// Draws r of 32 bits for elements [begin, begin + n) of the call at a site; n <= kUpdateBlock. For
-// nearest, nothing.
+// Draws r of 32 bits for the elements [first, first + n) of the logical tensor at a site;
+// n <= kUpdateBlock. For nearest, nothing.
 class UpdateDraws {
  public:
-  const uint32_t* draw(const Call& call, Rounding rounding, uint32_t site, int64_t begin,
+  const uint32_t* draw(const Call& call, Rounding rounding, uint32_t site, int64_t first,
                        int64_t n) {
     static constexpr uint32_t kUnused[kUpdateBlock] = {};
     if (rounding == Rounding::nearest) return kUnused;
-    const int64_t first = call.first + begin;
     const uint64_t block = static_cast<uint64_t>(first) >> 2;
     const int64_t skip = first & 3;
     call.cpu->convert.random_blocks(call.seed, site, call.step, purpose_of(rounding), block,

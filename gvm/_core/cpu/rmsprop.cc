@@ -26,7 +26,7 @@ void step(const Call& call, int64_t count) {
     gradient.block(begin, n, mean, clamps);
     next_root(call, s, mean, call.attr(kRho), of_s, begin, n, s_out, clamps);
     UpdateDraws draws;
-    const uint32_t* r = draws.draw(call, rounding, call.site, begin, n);
+    const uint32_t* r = draws.draw(call, rounding, call.site, call.first + begin, n);
     for (int64_t i = 0; i < n; ++i) {
       const Int128 divisor = shl(from_int64(s_out[begin + i] + epsilon), down);
       w_out[begin + i] = static_cast<W>(minus_quotient(w[begin + i], shl(mul(rate, mean[i]), up),

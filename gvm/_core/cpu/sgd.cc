@@ -21,7 +21,7 @@ void step(const Call& call, int64_t count) {
   const UpdateKernels& update = call.cpu->update;
   for_update_blocks(call, call.out[0].elements, [&](int64_t begin, int64_t n, int64_t* clamps) {
     UpdateDraws draws;
-    const uint32_t* r = draws.draw(call, rounding, call.site, begin, n);
+    const uint32_t* r = draws.draw(call, rounding, call.site, call.first + begin, n);
     const int64_t* g = gradient + begin;
     int64_t exact[kUpdateBlock];
     if (divisor.lanes && update.numerators(terms, g, nullptr, 0, n, exact)) {

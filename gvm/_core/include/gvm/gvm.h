@@ -333,6 +333,25 @@ GVM_API int gvm_operator_run(uint16_t opcode, const gvm_attributes* attributes,
 /* Name of an operator, or NULL. Static storage. */
 GVM_API const char* gvm_operator_name(uint16_t opcode);
 
+/* ---- Referee: one element of one node's result, decided without the model
+ * ------------------------------------------- */
+
+/* What a claim's element is. refused: 1 where the operator refuses its operands, so that whatever
+ * was claimed of it is wrong; else 0, and the element, or the sum of the terms claimed, is value.
+ */
+typedef struct gvm_verdict {
+  uint64_t struct_size;
+  int32_t refused;
+  uint32_t reserved;
+  int64_t value;
+} gvm_verdict;
+
+/* Decides a claim (docs/traces.md): any bytes may be given. A positive status says that they prove
+ * nothing, and leaves *verdict as it is. GVM_OVER_LIMIT: the operands and results that the element
+ * needs take more than `memory` bytes; 0: 2^30. What the bytes take themselves is not counted. */
+GVM_API int gvm_referee(const uint8_t* claim, size_t size, uint64_t memory, gvm_verdict* verdict,
+                        gvm_error* error);
+
 /* ---- Files: the .dmodel container
  * ----------------------------------------------------------------- */
 
