@@ -51,6 +51,9 @@ def verify(
     kind: Annotated[
         Kind, typer.Option(help="Execute steps again, or compare checkpoints only.")
     ] = Kind.execution,
+    root: Annotated[
+        str | None, typer.Option(help="The root that was published: refuse any other run.")
+    ] = None,
     backend: Backend = None,
     threads: Threads = None,
     workers: Workers = 1,
@@ -71,15 +74,18 @@ def verify(
         if fast:
             if kind is not Kind.execution or workers != 1:
                 raise GvmError(f"{model}: --fast is an execution by one process")
+            _require_root(model, root)
             _verify_fast(model, steps, sample, seed, machine)
             return
-        _verify_run(model, steps, sample, seed, kind, machine)
+        _verify_run(model, steps, sample, seed, kind, machine, _root(root))
         return
     if inputs is None or labels is None or expect is None:
         raise GvmError(f"{model}: give the folder of a run, or MODEL X Y --expect TOTAL")
-    if (steps, sample, kind, workers, fast) != (None, None, Kind.execution, 1, False):
+    of_runs = (steps, sample, kind, workers, fast, root)
+    if of_runs != (None, None, Kind.execution, 1, False, None):
         raise GvmError(
-            f"{model}: --steps, --sample, --kind, --workers and --fast are for recorded runs"
+            f"{model}: --steps, --sample, --kind, --workers, --fast and --root are for recorded "
+            "runs"
         )
     from gvm.cli import given, load_model, read_pair
 
@@ -98,13 +104,14 @@ def _verify_run(
     seed: int,
     kind: Kind,
     machine: Machine,
+    root: bytes | None,
 ) -> None:
     from gvm.trace.verify import verify, verify_checkpoints
 
     if kind is Kind.checkpoint:
-        print(f"equal: {verify_checkpoints(folder).states} checkpoints")
+        print(f"equal: {verify_checkpoints(folder, root).states} checkpoints")
         return
-    found = verify(folder, _range(steps), sample, seed, machine)
+    found = verify(folder, _range(steps), sample, seed, machine, root)
     if found.difference is not None:
         print(f"differs: {found.difference}", file=sys.stderr)
         raise typer.Exit(1)
@@ -221,6 +228,7 @@ def dispute(
             "where": done.text,
             "wrong": ", ".join(guilty),
             "reason": done.verdict.reason,
+            "failures": "; ".join(f for f in done.failures if f),
             "rounds": done.rounds,
             "bytes_sent": max(done.sent),
             "opening_bytes": done.opening,
@@ -235,6 +243,22 @@ def _machine(backend: str | None, threads: int | None, workers: int) -> Machine:
     from gvm.trace.replay import Machine
 
     return Machine(backend, threads, workers)
+
+
+def _require_root(folder: Path, text: str | None) -> None:
+    from gvm.trace.file import read_trace
+    from gvm.trace.verify import require_root
+
+    require_root(read_trace(folder, unfinished=True), _root(text))
+
+
+def _root(text: str | None) -> bytes | None:
+    """A root as 64 hexadecimal digits."""
+    if text is None:
+        return None
+    if re.fullmatch(r"[0-9a-f]{64}", text) is None:
+        raise GvmError(f"--root must be 64 hexadecimal digits, received {text!r}")
+    return bytes.fromhex(text)
 
 
 def _range(steps: str | None) -> tuple[int, int] | None:

@@ -113,7 +113,9 @@ def run_training(
             from gvm.trace.recorder import Recorder
 
             recorder = Recorder(trace, trace_every)
-            recorder.begin(model, program, inputs, targets, start, plan, resume)
+            recorder.begin(
+                model, program, inputs, targets, start, plan, resume, (parameters, state)
+            )
         best = best_of(model, start, path, patience is not None)
         parameters, state, training, history, counts = train(
             model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Container
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,7 +49,7 @@ class MemoryRun:
         ]
         given = [*self.inputs, *self.labels], [*types["input"], *types["label"]]
         data = list(zip(*given, strict=True))
-        self.header = Header(
+        header = Header(
             _core.Program(run.program.encode()).info()["train_id"],
             self.listing.id,
             tuple(_core.blake3(canonical(a, t.dtype)) for a, t in data),
@@ -61,12 +62,14 @@ class MemoryRun:
             len(types["parameter"]),
             len(types["parameter"]) + len(types["state"]),
         )
-        self.trace = SimpleNamespace(records={}, header=self.header)
         first = [
             canonical(a, t.dtype) for a, t in zip(run.parameters, types["parameter"], strict=True)
         ]
         first += [canonical(np.zeros(t.shape), t.dtype) for t in types["state"]]
         self.states = [first]
+        roots = b"".join(_core.blake3(t) for t in first)
+        self.header = replace(header, state=_core.blake3(roots))
+        self.trace = SimpleNamespace(records={}, header=self.header)
 
     def roots(self, step: int) -> bytes:
         while len(self.states) <= step:

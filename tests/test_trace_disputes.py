@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gvm.errors import GvmError
+from gvm.errors import ProgramError
 from gvm.ops import OPERATORS
 from gvm.reads import Sum
 from gvm.trace.element import Step, reads_of
@@ -63,22 +63,26 @@ def test_a_flipped_bit_is_found_in_every_value(kind: str, seed: int) -> None:
     rng = random.Random(seed)
     values = tried_values(honest.listing, rng)
     found = sum(is_found(honest, value, rng) for value in values)
-    assert found > 0.8 * len(values)
+    assert found > 0  # every other was refused by an operator, or is_found had failed
 
 
 def is_found(honest: MemoryRun, value: int, rng: random.Random) -> bool:
-    """Plays the dispute about a flipped bit of a value; False where no machine goes on from it,
-    since what follows from the lie is outside of its bounds."""
+    """Plays the dispute about a flipped bit of a value, which must be found; False where no machine
+    goes on from it, since an operator refuses what follows from the lie as bad input."""
     entry = honest.listing.entries[value]
     size = int(np.prod(entry.shape(honest.header.batch(WRONG)), dtype=np.int64))
     element, side = rng.randrange(size), rng.randrange(2)
     liar = MemoryRun(honest.run, STEPS, alter=at_step(WRONG, flip(value, element)))
     liar.states = honest.states[: WRONG + 1]
     try:
-        done = argue(honest, liar, side, STEPS, WRONG)
-    except GvmError:
+        liar.roots(STEPS)
+        liar.value_roots(WRONG)
+    except ProgramError as error:
+        assert error.name == "bad_input", error
         return False
+    done = argue(honest, liar, side, STEPS, WRONG)
     assert done is not None
+    assert done.failures[1 - side] == ""
     verdict = done.verdict
     assert (verdict.step, verdict.value) == (WRONG, value), entry
     assert verdict.guilty == (side == 0, side == 1)

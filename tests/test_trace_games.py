@@ -253,3 +253,46 @@ def test_recorded_runs_argue(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         cli.main(["dispute", str(right), str(tmp_path)])
     assert left.value.code == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("phase", ["steps", "step", "chunk", "sums"])
+def test_a_party_that_fails_loses(honest: MemoryRun, phase: str) -> None:
+    # Its own execution ends in an error, of whatever kind: nobody waits for it.
+    value = value_of(honest.listing, "matmul")
+    liar = lying(honest, at_step(WRONG, flip(value, 2, 24)))
+
+    class Failing(Player):
+        def move(self, game: Game) -> Move:
+            if game.phase == phase:
+                raise OverflowError("no more memory")
+            return super().move(game)
+
+    for side in (0, 1):
+        runs: Any = (liar, honest) if side == 0 else (honest, liar)
+        players = [Player(runs[0], 0), Player(runs[1], 1)]
+        players[side] = Failing(runs[side], side)
+        roots = players[0].root(WRONG + 2), players[1].root(WRONG + 2)
+        game = Game.begin(honest.header, players[1 - side].root(0), WRONG + 2, roots)
+        done = play(game, (players[0], players[1]))
+        assert done.verdict.guilty == (side == 0, side == 1)
+        assert done.failures[side] == "OverflowError: no more memory"
+        assert done.failures[1 - side] == ""
+
+
+def test_one_party_is_enough_to_open(honest: MemoryRun) -> None:
+    value = value_of(honest.listing, "matmul")
+    liar = lying(honest, at_step(WRONG, flip(value, 2, 24)))
+
+    class Silent(Player):
+        def move(self, game: Game) -> Move:
+            if game.phase in ("describe", "open"):
+                raise OSError("gone")
+            return super().move(game)
+
+    runs: Any = (liar, honest)
+    players = Silent(runs[0], 0), Player(runs[1], 1)
+    roots = players[0].root(WRONG + 2), players[1].root(WRONG + 2)
+    game = Game.begin(honest.header, players[1].root(0), WRONG + 2, roots)
+    done = play(game, players)
+    assert done.verdict.guilty == (True, False)
+    assert done.verdict.element == 2

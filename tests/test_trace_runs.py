@@ -266,7 +266,7 @@ def test_counts_are_those_of_the_program(run: Path, tmp_path: Path, count: str) 
     folder, trace = tmp_path / "run", read_trace(run)
     shutil.copytree(run, folder)
     header = replace(trace.header, **{count: getattr(trace.header, count) + 1})
-    link, made = header.id, MAGIC + len(header.encoded()).to_bytes(8, "little") + header.encoded()
+    link, made = header.link, MAGIC + len(header.encoded()).to_bytes(8, "little") + header.encoded()
     for step, root in trace.records.items():
         for part in [record(step, root), *([end(step)] if step == trace.last else [])]:
             link = linked(link, part)
@@ -339,3 +339,85 @@ def test_the_command_line(run: Path, wrong: Path, capsys: pytest.CaptureFixture[
         status, _, err = command(*arguments)
         assert (status, err.count("\n")) == (2, 1), arguments
         assert err.startswith("error: ")
+
+
+def test_a_trace_is_there_with_its_first_record(run: Path, tmp_path: Path) -> None:
+    # A crash anywhere before leaves no trace behind, and the run can begin again.
+    def crashing(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    for module, name in (("gvm.trace.recorder", "linked"), ("gvm.files.os", "replace")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"{module}.{name}", crashing)
+            with pytest.raises(KeyboardInterrupt):
+                record_run(folder)
+        assert not (folder / NAME).exists()
+    record_run(folder)
+    assert (folder / NAME).read_bytes() == (run / NAME).read_bytes()
+
+
+def test_the_first_state_is_part_of_the_name(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    model = fresh_model()
+    changed = bytearray(model.parameters)
+    changed[0] ^= 1
+    other = Model(model.program, bytes(changed), model.state, model.training, model.info)
+    record_run(folder, model=other)
+    mine, theirs = read_trace(run).header, read_trace(folder).header
+    assert mine.id != theirs.id
+    assert replace(mine, state=theirs.state) == theirs
+    with pytest.raises(GvmError, match="begin with other parameters"):
+        gvm.dispute(run, folder)
+    found = diff(run, folder)
+    assert found.difference is not None
+    assert (found.last, found.difference.by) == (0, 0)
+    # A record that is not the state of the header is refused.
+    data = (run / NAME).read_bytes()
+    (folder / NAME).write_bytes(with_header(data, theirs))
+    with pytest.raises(GvmError, match="not the state that the header begins with"):
+        read_trace(folder)
+
+
+def with_header(data: bytes, header: Header) -> bytes:
+    """A trace with another header, and links that follow from it."""
+    old = read_header(data)
+    at = 16 + len(old.encoded())
+    made, link = MAGIC + len(header.encoded()).to_bytes(8, "little") + header.encoded(), header.link
+    while at < len(data):
+        length = 9 + (header.tensors * 32 if data[at] == 0 else 0)
+        link = linked(link, data[at : at + length])
+        made += data[at : at + length] + link
+        at += length + 32
+    return made
+
+
+def read_header(data: bytes) -> Header:
+    return Header.decoded(data[16 : 16 + int.from_bytes(data[8:16], "little")])
+
+
+def test_how_often_is_not_part_of_the_name(run: Path, wrong: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "often"
+    record_run(folder, every=3)
+    mine, theirs = read_trace(run).header, read_trace(folder).header
+    assert (mine.id, mine.every, theirs.every) == (theirs.id, 4, 3)
+    assert mine.link != theirs.link
+    assert gvm.dispute(folder, run) is None
+    found = gvm.dispute(folder, wrong)
+    assert found is not None
+    assert found.verdict.guilty == (False, True)
+
+
+def test_a_root_that_was_published(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = read_trace(run).root
+    assert verify(run, (0, 3), root=root).difference is None
+    assert verify_checkpoints(run, root).states == 1
+    with pytest.raises(GvmError, match="another run: its root is " + root.hex()):
+        verify(run, (0, 3), root=bytes(32))
+    for text, status in ((root.hex(), 0), ("0" * 64, 2), ("7", 2)):
+        try:
+            cli.main(["verify", str(run), "--steps", "0..3", "--root", text])
+            assert status == 0
+        except SystemExit as left:
+            assert left.code == status
+    assert "64 hexadecimal digits" in capsys.readouterr().err

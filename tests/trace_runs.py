@@ -22,9 +22,15 @@ def fresh_model() -> Model:
     return Model.from_graph(mlp(), examples(mlp()), loss=CROSS_ENTROPY, progress=False)
 
 
-def record_run(folder: Path, every: int | None = 4, epochs: int = 4, **options: Any) -> Model:
+def record_run(
+    folder: Path,
+    every: int | None = 4,
+    epochs: int = 4,
+    model: Model | None = None,
+    **options: Any,
+) -> Model:
     """35 steps of a small classifier, 7 in each epoch; returns the trained model."""
-    model = fresh_model()
+    model = model or fresh_model()
     (x,), y = examples(mlp(), EXAMPLES), labels_for(mlp(), CROSS_ENTROPY, EXAMPLES)
     options = {"optimizer": gvm.SGD(0.1, momentum=0.9), "seed": 3, **options}
     model.train(
@@ -64,7 +70,7 @@ def forge(source: Path, folder: Path, alter: Callable[[int], Alter | None]) -> N
     shutil.copytree(source, folder)
     with Replay(source, alter=alter) as replay:
         header = replay.header.encoded()
-        link, made = replay.header.id, MAGIC + len(header).to_bytes(8, "little") + header
+        link, made = replay.header.link, MAGIC + len(header).to_bytes(8, "little") + header
         replay.state(replay.header.step)
         for step in replay.trace.records:
             bodies = [record(step, replay.executed(step))]

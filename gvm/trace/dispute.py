@@ -29,6 +29,8 @@ class Dispute:
     """What checking that move took: the referee's time on this machine."""
     text: str
     """Where the parties part, for people."""
+    failures: tuple[str, str] = ("", "")
+    """What kept a party from a move that it then lost by; empty: nothing did."""
 
 
 def describe(verdict: Verdict, listing: Listing) -> str:
@@ -49,41 +51,57 @@ def describe(verdict: Verdict, listing: Listing) -> str:
 
 
 def play(game: Game, players: tuple[Player, Player]) -> Dispute:
-    """Plays a game to its end. A party that has no move that stands by what it claimed loses."""
-    sent, last, seconds = [0, 0], 0, 0.0
+    """Plays a game to its end. A party that has no move that stands by what it claimed loses, and
+    so does one whose own execution ends in an error: nobody waits for it."""
+    sent, last, seconds, failures = [0, 0], 0, 0.0, ["", ""]
     while not game.over:
         phase, failed = (game.phase, game.rounds), []
         for party, player in enumerate(players):
             if (game.phase, game.rounds) != phase:
                 break
-            data = player.move(game).encode()
+            try:
+                data = player.move(game).encode()
+            except Exception as error:
+                failures[party] = f"{type(error).__name__}: {error}"
+                failed.append(party)
+                continue
             sent[party], last = sent[party] + len(data), len(data)
             began = time.perf_counter()
             try:
                 game = game.play(party, Move.decode(data))
-            except Refused:
+            except Refused as error:
+                failures[party] = str(error)
                 failed.append(party)
             seconds = time.perf_counter() - began
         if failed and (game.phase, game.rounds) == phase:
             game = game.forfeit(*failed)
     text = describe(game.verdict, players[0].replay.listing)
-    return Dispute(game.verdict, game.rounds, (sent[0], sent[1]), last, seconds, text)
+    return Dispute(
+        game.verdict,
+        game.rounds,
+        (sent[0], sent[1]),
+        last,
+        seconds,
+        text,
+        (failures[0], failures[1]),
+    )
 
 
 def begin(players: tuple[Player, Player]) -> Game | None:
     """The game between two runs about their first recorded difference; None where there is none."""
     left, right = (p.replay.trace for p in players)
     comparable(left.header, right.header)
-    if left.header != right.header:
-        raise GvmError("two different runs: records every so many steps, or programs, differ")
-    both = sorted(set(left.records) & set(right.records))
-    by = next((s for s in both if left.records[s] != right.records[s]), None)
-    if by is None:
-        return None
-    if by == left.header.step:
+    if left.header.state != right.header.state:
         raise GvmError("two different runs: they begin with other parameters")
-    root = players[0].root(left.header.step)
-    return Game.begin(left.header, root, by, (players[0].root(by), players[1].root(by)))
+    if left.header.id != right.header.id:
+        raise GvmError("two different runs: their programs differ")
+    # Up to where both go, at whatever steps each has records; what is not recorded is executed.
+    both = set(left.records) & set(right.records) | {min(left.last, right.last)}
+    for by in sorted(both - {left.header.step}):
+        roots = players[0].root(by), players[1].root(by)
+        if roots[0] != roots[1]:
+            return Game.begin(left.header, players[0].root(left.header.step), by, roots)
+    return None
 
 
 def dispute(

@@ -27,19 +27,19 @@ from gvm.trace.tree import SIZE
 
 MAGIC = b"GVMTRACE"
 NAME = "trace.gvmt"
-VERSION = 1
+VERSION = 2
 MAX_HEADER = 1 << 20
 STATE, END = 0, 1
 _INTEGERS = (
     *("version", "seed", "batch_size", "count", "every", "step", "epoch", "taken"),
     *("values", "inputs", "parameters", "tensors"),
 )
-_HASHES = ("train", "listing")
+_HASHES = ("train", "listing", "state")
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a run is: with the state at its first step, all that its results depend on."""
+    """What a run is: all that its results depend on, and how often it was recorded."""
 
     train: bytes
     """train_id of the program."""
@@ -63,28 +63,17 @@ class Header:
     """The first step; ``epoch`` and ``taken`` say where in the data it begins."""
     epoch: int = 0
     taken: int = 0
+    state: bytes = bytes(SIZE)
+    """Hash of the hashes of the tensors that it begins with."""
 
     def encoded(self) -> bytes:
         """Canonical bytes."""
-        return cbor.encode(
-            {
-                "version": VERSION,
-                "train": self.train,
-                "listing": self.listing,
-                "data": list(self.data),
-                "count": self.count,
-                "batch_size": self.batch_size,
-                "seed": self.seed,
-                "every": self.every,
-                "values": self.values,
-                "inputs": self.inputs,
-                "parameters": self.parameters,
-                "tensors": self.tensors,
-                "step": self.step,
-                "epoch": self.epoch,
-                "taken": self.taken,
-            }
-        )
+        return cbor.encode(self._named() | {"every": self.every})
+
+    def _named(self) -> dict[str, Any]:
+        names = (*_INTEGERS, *_HASHES)
+        named = {n: getattr(self, n) for n in names if n not in ("version", "every")}
+        return named | {"version": VERSION, "data": list(self.data)}
 
     @staticmethod
     def decoded(data: bytes) -> Header:
@@ -108,8 +97,13 @@ class Header:
 
     @cached_property
     def id(self) -> bytes:
+        """The name of the run: BLAKE3 of all but how often it was recorded."""
+        return _core.blake3(b"gvm.trace.v2\n" + cbor.encode(self._named()))
+
+    @property
+    def link(self) -> bytes:
         """The first link: BLAKE3 of the header."""
-        return _core.blake3(b"gvm.trace.v1\n" + self.encoded())
+        return _core.blake3(b"gvm.trace.header.v2\n" + self.encoded())
 
     def place(self, step: int) -> tuple[int, int]:
         """The epoch of a step, and how many of its examples were taken before."""
@@ -195,7 +189,7 @@ def _parse(path: Path, data: bytes, unfinished: bool) -> Trace:
     if len(data) < 16 or size > MAX_HEADER or len(data) < 16 + size:
         raise ValueError("the header is cut short")
     header = Header.decoded(data[16 : 16 + size])
-    trace = Trace(path, header, link=header.id, regular=header.id, size=16 + size)
+    trace = Trace(path, header, link=header.link, regular=header.link, size=16 + size)
     at, irregular = trace.size, False
     while at < len(data) and not trace.ended:
         kind = data[at]
@@ -219,6 +213,8 @@ def _parse(path: Path, data: bytes, unfinished: bool) -> Trace:
             # Only the state at the end may stand between.
             if irregular or not (step == wanted or trace.records and trace.last < step < wanted):
                 raise ValueError(f"byte {at}: step {step} does not follow, {wanted} does")
+            if not trace.records and _core.blake3(body[9:]) != header.state:
+                raise ValueError(f"byte {at}: not the state that the header begins with")
             irregular = step != wanted
             trace.records[step] = body[9:]
         trace.link, at = link, at + length + SIZE

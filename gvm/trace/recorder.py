@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from gvm import _core
 from gvm.data import Dataset
 from gvm.errors import GvmError
+from gvm.files import write_bytes
 from gvm.trace.evaluate import Array, canonical, tensors_of
-from gvm.trace.file import NAME, Header, Trace, end, linked, read_trace, record
+from gvm.trace.file import MAGIC, NAME, Header, Trace, end, linked, read_trace, record
 from gvm.trace.listing import Listing
 from gvm.types import Type
 
@@ -95,8 +96,10 @@ class Recorder:
         start: TrainingState,
         plan: Plan,
         resume: bool,
+        state: tuple[bytes, bytes],
     ) -> None:
-        """Opens the trace of a run from ``start``; raises GvmError where the folder has that of
+        """Opens the trace of a run from ``start``, where its parameters and state are ``state``;
+        raises GvmError where the folder has that of
         another."""
         self.model, self.program = model, program
         self.native = _core.Program(program.encode())
@@ -106,6 +109,7 @@ class Recorder:
             raise GvmError(f"{self.path}: there is a trace already: resume its run, or remove it")
         every = self.every or chosen_interval(program, plan.batch_size)
         count = 0 if start.partial is None else start.partial[2]
+        first = tensor_roots(self.native, *state)
         self.header = Header(
             self.native.info()["train_id"],
             self.listing.id,
@@ -121,9 +125,10 @@ class Recorder:
             start.step,
             start.epoch,
             count,
+            _core.blake3(first),
         )
         if found is None:
-            self._create(inputs, labels)
+            self._create(inputs, labels, first, state, start)
         else:
             self._continue(found, start)
 
@@ -159,7 +164,15 @@ class Recorder:
     def _found(self) -> Trace | None:
         return read_trace(self.path, unfinished=True) if self.path.exists() else None
 
-    def _create(self, inputs: Sequence[Array], labels: Sequence[Array]) -> None:
+    def _create(
+        self,
+        inputs: Sequence[Array],
+        labels: Sequence[Array],
+        first: bytes,
+        state: tuple[bytes, bytes],
+        start: TrainingState,
+    ) -> None:
+        """The folder of a run that begins: the trace is its last file, and has a record."""
         self.folder.mkdir(exist_ok=True)
         for kind, types, arrays in (
             ("input", self.program.inputs, inputs),
@@ -169,12 +182,13 @@ class Recorder:
                 dtype = "u8" if type_.dtype == "bool" else type_.dtype
                 bits = 0 if type_.dtype == "bool" else type_.fraction_bits
                 Dataset(array, dtype, bits).save(data_path(self.folder, kind, i))
-        header = self.header.encoded()
-        begun = b"GVMTRACE" + len(header).to_bytes(8, "little") + header
-        with open(self.path, "xb") as file:
-            file.write(begun)
-        self.link = self.header.id
         self.spacing = KEPT * self.header.every
+        self._save(state, start)
+        header, body = self.header.encoded(), record(start.step, first)
+        self.link = linked(self.header.link, body)
+        begun = MAGIC + len(header).to_bytes(8, "little") + header
+        write_bytes(self.path, begun + body + self.link)
+        self.known = {start.step: first}
 
     def _continue(self, found: Trace, start: TrainingState) -> None:
         mine, theirs = self.header, found.header
@@ -187,6 +201,7 @@ class Recorder:
                 "step": theirs.step,
                 "epoch": theirs.epoch,
                 "taken": theirs.taken,
+                "state": theirs.state,
             }
         )
         if same != theirs:
@@ -222,14 +237,17 @@ class Recorder:
         path = checkpoint_path(self.folder, step)
         if path.exists():
             return
-        made = type(self.model)(self.program, parameters, state, training, self.model.info)
-        made.save(path)
+        self._save((parameters, state), training)
         steps = checkpoint_steps(self.folder)
         if len(steps) > KEPT:
             self.spacing *= 2
             for old in steps:
                 if (old - self.header.step) % self.spacing != 0:
                     checkpoint_path(self.folder, old).unlink()
+
+    def _save(self, state: tuple[bytes, bytes], training: TrainingState) -> None:
+        made = type(self.model)(self.program, *state, training, self.model.info)
+        made.save(checkpoint_path(self.folder, training.step))
 
 
 def _difference(mine: Header, theirs: Header) -> str:

@@ -114,15 +114,20 @@ def verify(
     sample: int | None = None,
     seed: int = 0,
     machine: Machine | None = None,
+    root: bytes | None = None,
 ) -> Verification:
     """Executes steps ``first..last`` (all by default) of a recorded run again and compares the
     recorded states: from the last checkpoint before them on, so that all states between are
     compared too. ``sample``: only so many of these steps, drawn by ``seed``.
 
+    ``root``: the trace must be the one with this root, which was published before; without it only
+    the folder at hand is verified.
+
     A run that was interrupted, or goes on, can be verified where ``steps`` names what is recorded.
     """
     with Replay(folder, machine, unfinished=steps is not None) as replay:
         trace = replay.trace
+        require_root(trace, root)
         recorded = list(trace.records)
         done, states, at = 0, 0, -1
         for a, b in intervals(trace, steps, sample, seed):
@@ -139,9 +144,21 @@ def verify(
         return Verification(done, states, None)
 
 
-def verify_checkpoints(folder: str | os.PathLike[str]) -> Verification:
-    """Compares the checkpoints of a run with its trace; nothing is executed."""
+def require_root(trace: Trace, root: bytes | None) -> None:
+    """Raises GvmError where a trace is not the one with a root that was published; None: any."""
+    if root is None:
+        return
+    if not trace.ended:
+        raise GvmError(f"{trace.path}: the run has not ended: it has no root")
+    if trace.root != root:
+        raise GvmError(f"{trace.path}: another run: its root is {trace.root.hex()}")
+
+
+def verify_checkpoints(folder: str | os.PathLike[str], root: bytes | None = None) -> Verification:
+    """Compares the checkpoints of a run with its trace, which must have this ``root``; nothing is
+    executed."""
     with Replay(folder, unfinished=True) as replay:
+        require_root(replay.trace, root)
         checked = 0
         for step in checkpoint_steps(replay.folder):
             replay.state(step)
