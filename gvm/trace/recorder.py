@@ -11,7 +11,7 @@ from gvm.data import Dataset
 from gvm.errors import GvmError
 from gvm.files import write_bytes
 from gvm.trace.evaluate import Array, canonical, tensors_of
-from gvm.trace.file import MAGIC, NAME, Header, Trace, end, linked, read_trace, record
+from gvm.trace.file import END, MAGIC, NAME, Header, Trace, end, linked, read_trace, record
 from gvm.trace.listing import Listing
 from gvm.types import Type
 
@@ -27,7 +27,10 @@ GRAD, APPLY = 2, 3
 KEPT = 16
 """Checkpoints that a run's folder keeps, at most: when there are more, every second one goes."""
 OVERHEAD = 20
-"""Hashing takes at most one part in so many of the time of the steps."""
+"""Records take at most one part in so many of the time of the steps."""
+RECORD, NODE = 2_000_000, 500
+"""Nanoseconds of a record, with the checkpoint that may be due, and of a node, beside their
+bytes."""
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -47,15 +50,19 @@ def data_path(folder: Path, kind: str, index: int) -> Path:
 
 
 def chosen_interval(program: Program, batch_size: int) -> int:
-    """Steps between records for which hashing takes about a twentieth of the time of the steps, of
-    exact costs and of what processors are expected to do in a nanosecond: hash 1 byte, multiply
-    and add 400 times, move 80 bytes. The same on every machine."""
+    """Steps between records that take about a twentieth of the time of the steps, of exact costs
+    and of what processors are expected to do in a nanosecond: hash 1 byte, multiply and add 400
+    times, move 80 bytes; and of the time of a record, and of a node, that has next to no bytes.
+    The same on every machine."""
     native = _core.Program(program.encode())
     info = native.info()
     size = info["parameter_bytes"] + info["state_bytes"]
     grad, apply = native.cost(GRAD, batch_size), native.cost(APPLY, 1)
-    work = sum(c["multiply_adds"] // 400 + c["bytes_moved"] // 80 for c in (grad, apply))
-    return max(1, -(-int(size) * OVERHEAD // max(1, int(work))))
+    work = sum(
+        c["multiply_adds"] // 400 + c["bytes_moved"] // 80 + c["nodes"] * NODE
+        for c in (grad, apply)
+    )
+    return max(1, -(-(int(size) + RECORD) * OVERHEAD // max(1, int(work))))
 
 
 def tensor_roots(native: Any, parameters: bytes, state: bytes) -> bytes:
@@ -227,8 +234,10 @@ class Recorder:
             data += body + self.link
         with open(self.path, "ab") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            # What a crash takes from the tail of the file is recorded again when the run goes on.
+            if records[-1][0] == END:
+                file.flush()
+                os.fsync(file.fileno())
 
     def _checkpoint(self, parameters: bytes, state: bytes, training: TrainingState) -> None:
         step = training.step
