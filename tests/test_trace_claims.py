@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gvm import cbor
+from gvm import _core, cbor
 from gvm.ops import OPERATORS
-from gvm.trace.claim import LEAF, Claim, Refused, find, make_claim, referee
+from gvm.trace.claim import LEAF, Claim, Known, Refused, find, make_claim, referee
 from gvm.trace.element import terms_of
-from gvm.trace.tree import Slice, Tree
+from gvm.trace.listing import Entry, read_descriptor
+from gvm.trace.tree import CHUNK, SIZE, Slice, Tree
 from tests.operator_suite import paint, reference
 from tests.test_trace_referee import Seen, nodes, some
 from tests.trace_claims import BEFORE, known_of, last_terms, node_of, step_of
@@ -181,3 +184,72 @@ def test_decoding_is_total() -> None:
     for size in range(0, len(data), 97):
         with pytest.raises(Refused):
             referee(data[:size])
+
+
+def damaged(body: Any, rng: np.random.Generator) -> Any:
+    """The same canonical values with an integer changed, a list cut or an item repeated."""
+    if isinstance(body, list) and body:
+        i = int(rng.integers(len(body)))
+        kind = int(rng.integers(12))
+        if kind == 0:
+            return body[:i] + body[i + 1 :]
+        if kind == 1:
+            return [*body[: i + 1], *body[i:]]
+        return [*body[:i], damaged(body[i], rng), *body[i + 1 :]]
+    if isinstance(body, bool):
+        return not body
+    if isinstance(body, int):
+        near = (body + 1, body - 1, -body, 0, 1, 2, 3, 7, 2 * body, -1)
+        return near[int(rng.integers(len(near)))]
+    return body
+
+
+def about_node(claim: Claim, descriptor: bytes, data: bytes) -> Claim | None:
+    """A claim with the right hashes about any descriptor, all small operands being shown."""
+    try:
+        _, node = read_descriptor(descriptor)
+    except ValueError:
+        node = None
+    inputs = () if node is None else node.inputs
+    types = () if node is None else node.input_types
+    count = claim.count
+    sizes = [Entry("", 0, t).size(claim.batch) for t in types]
+    if any(not 0 <= s <= 4 * CHUNK for s in sizes) or any(v >= count for v in inputs):
+        return None
+    operands = [(data * (s // len(data) + 1))[:s] for s in sizes]
+    roots = bytearray(count * SIZE)
+    for v, operand in zip(inputs, operands, strict=True):
+        roots[v * SIZE : (v + 1) * SIZE] = _core.blake3(operand)
+    listing = bytearray((count + 1) * SIZE)
+    listing[claim.value * SIZE : (claim.value + 1) * SIZE] = _core.blake3(descriptor)
+    known = Known(bytes(listing), {claim.value: descriptor}, bytes(roots), {})
+    trees = [Tree(operand) for operand in operands]
+    return replace(
+        claim,
+        root=_core.blake3(known.roots),
+        listing=_core.blake3(known.listing),
+        descriptor=descriptor,
+        described=Tree(known.listing).prove([claim.value * SIZE // CHUNK]),
+        values=Tree(known.roots).prove({v * SIZE // CHUNK for v in inputs}),
+        operands=tuple(t.prove(range(t.count)) for t in trees),
+    )
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_hostile_nodes(name: str) -> None:
+    # What a listing may say of a node is anything: library and definitions must agree on it.
+    rng, judged = np.random.default_rng(OPERATORS[name].opcode), 0
+    for claim, _ in islice(claims_of(name), 0, 20, 4):
+        body: Any = cbor.decode(claim.descriptor)
+        for tried in range(12):
+            node = body if tried == 0 else damaged(body, rng)
+            data = rng.integers(0, 3, 64, dtype=np.uint8).tobytes() if tried % 2 else bytes(8)
+            made = about_node(claim, cbor.encode(node), data)
+            if made is None:
+                continue
+            element = int(rng.integers(0, 3))
+            for first, last in ((0, 0), (0, 1), (claim.first, claim.last)):
+                judged += 1
+                with suppress(Refused):
+                    both(replace(made, element=element, first=first, last=last))
+    assert judged > 0
