@@ -141,7 +141,9 @@ class _Measuring:
 
     def _doubt(self, node: Node, held: Mapping[Value, Array]) -> Doubt | None:
         (made, *_) = node.outputs
-        if node.op == TOTAL or node.op in PASSED or self.graph.types[made].dtype == "bool":
+        if not node.inputs or node.op == TOTAL or node.op in PASSED:
+            return None  # a count is no function of tensors
+        if self.graph.types[made].dtype == "bool":
             return None
         operator = OPERATORS[node.op]
         expected, worst, lost, full = held[made], 0.0, 0.0, 0.0
