@@ -52,7 +52,8 @@ class BatchNormalizeGrad(Operator):
 
     0, with respect to x: scale / deviation * (delta - H / N - (x - s / N) * K / D), K = N * P - s *
     H: a line of each channel in delta and x, rounded once as that of batch_normalize.
-    1, with respect to the scale: K / deviation / N, a quotient, within the bound of H. i64.
+    1, with respect to the scale: K / deviation / N, a quotient, held to the most that H can be for
+    these N. i64.
 
     N, D and r are those of batch_normalize; numerics section 7.
     """
@@ -115,7 +116,8 @@ class BatchNormalizeGrad(Operator):
             below = [c.root << max(0, -p) for c, p in zip(channels, places, strict=True)]
             n, d = (np.array(side, dtype=object) for side in (above, below))
             made = execution.quotient(n, d, to, rounding)
-            return np.clip(made, -to.bound, to.bound)
+            most = [_most(c.count, to.fraction_bits - fd) for c in channels]
+            return np.array([within(int(q), m) for q, m in zip(made, most, strict=True)])
         each = zip(channels, deltas, products, inputs[5].tolist(), strict=True)
         lines = [_line(c, h, k, int(scale), given, to) for c, h, k, scale in each]
         return along(execution, lines, to, rounding, inputs[7], inputs[6])
@@ -205,6 +207,12 @@ def _totals(fx: int, fd: int, channels: int) -> tuple[Type, ...]:
         i64(fx + fd, channels, bound=1 << 28),
         i64(0, bound=1 << 10),
     )
+
+
+def _most(count: int, up: int) -> int:
+    """The most that H can be for ``count`` numbers of 16 bits, in units of 2^-up of its own."""
+    most = count << X_BITS
+    return most << up if up >= 0 else (most >> -up) + 1
 
 
 def _line(

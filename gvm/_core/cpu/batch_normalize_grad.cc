@@ -37,7 +37,7 @@ void of_scale(const Call& call) {
     const int64_t q =
         quotient(shl(d.product, std::max(0, places)),
                  shl(from_int64(d.of.root.root), std::max(0, -places)), rounding, r, 64, &clamps);
-    call.out[0].as<int64_t>()[c] = within(q, static_cast<int64_t>(to.bound));
+    call.out[0].as<int64_t>()[c] = within(q, most_total(d.of.count, apart));
   }
   *call.clamps += clamps;
 }

@@ -29,7 +29,6 @@ struct ChannelSums {
 static void run_of_scale(const Call& call, const ChannelSums totals) {
   const Tensor& out = call.out[0];
   const int apart = out.type.fraction_bits - call.in[kDeltaSum].type.fraction_bits;
-  const int64_t bound = static_cast<int64_t>(out.type.bound);
   const Site site =
       make_site(call, out, static_cast<Rounding>(call.attr(kGradRounding)), call.site);
   int64_t* const to = out.as<int64_t>();
@@ -39,7 +38,7 @@ static void run_of_scale(const Call& call, const ChannelSums totals) {
         const int places = d.of.root.shift + apart;
         const int up = places > 0 ? places : 0, down = places < 0 ? -places : 0;
         to[c] = within(site.quotient(shl(d.product, up), shl(from_int64(d.of.root.root), down), c),
-                       bound);
+                       most_total(d.of.count, apart));
       });
 }
 

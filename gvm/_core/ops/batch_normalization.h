@@ -45,6 +45,13 @@ constexpr UInt128 channel_epsilon(const ChannelRule& rule, int64_t n, int square
   return v.lo == 0 && v.hi == 0 ? UInt128{1, 0} : v;
 }
 
+// The most that a sum of n numbers of 16 bits can be, in units of 2^-up of its own. The scale's
+// gradient is held to it, not to the bound of its type: that depends on the session's max_batch.
+constexpr int64_t most_total(int64_t n, int up) {
+  const int64_t most = n << kXBits;
+  return up >= 0 ? most << up : (most >> (up < -63 ? 63 : -up)) + 1;
+}
+
 // Bits of N = count * positions.
 inline int count_bits(const Check& check, int count) {
   return bit_length(check.in[static_cast<size_t>(count)].bound) +

@@ -20,7 +20,9 @@ bool infer_of_scale(Check& check) {
   const int bits = std::max(product_bits(check) + std::max(0, kMostChannelRootShift + up),
                             kChannelRootBits + std::max(0, -kLeastChannelRootShift - up));
   if (!require_bits(check, bits, kChannelBits)) return false;
-  const uint64_t bound = up >= 0 ? bound_shl(h.bound, up) : (h.bound >> std::min(-up, 63)) + 1;
+  const uint64_t most =
+      bound_mul(check.in[kCount].bound, static_cast<uint64_t>(check.attr(kPositions))) << kXBits;
+  const uint64_t bound = up >= 0 ? bound_shl(most, up) : (most >> std::min(-up, 63)) + 1;
   return check.set_exact(0, check.dims(kSum), fraction_bits, bound);
 }
 
