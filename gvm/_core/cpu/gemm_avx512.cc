@@ -56,9 +56,12 @@ inline void add_pairs(int64_t pairs, const int16_t*& a, const int16_t*& b, uintp
   for (int64_t p = 0; p < pairs; ++p) {
     const __m512i first_column = _mm512_load_si512(b);
     const __m512i last_column = _mm512_load_si512(b + 2 * kLanes * (V - 1));
-    fetch(b);
-    if (V == 2) fetch(b + 2 * kLanes);
-    _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+    // One or two rows read no faster than memory by itself is read ahead.
+    if constexpr (sizeof...(I) > 2 * V) {
+      fetch(b);
+      if (V == 2) fetch(b + 2 * kLanes);
+      _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+    }
     (multiply_add(sums[I], _mm512_set1_epi32(pair_at(a + 2 * (I / V))),
                   I % V == 0 ? first_column : last_column),
      ...);
