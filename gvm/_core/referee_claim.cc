@@ -199,7 +199,8 @@ bool Slice::proves(const uint8_t* root, uint64_t size) const {
     const uint64_t rest = size - c.index * kTreeChunk;
     if (c.bytes.size != std::min<uint64_t>(rest, kTreeChunk)) return false;
   }
-  Prover prover{chunks, count, height(count), path.data, path.size / kTreeHash};
+  Prover prover{chunks, count, height(count), path.data,
+                static_cast<size_t>(path.size / kTreeHash)};
   uint8_t found[kTreeHash];
   return prover.value(prover.top, 0, 0, chunks.size(), found) && prover.left == 0 &&
          std::memcmp(found, root, kTreeHash) == 0;
