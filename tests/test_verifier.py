@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ import pytest
 
 from gvm import data
 from gvm.model import Model
+from gvm.ops import OPERATORS
 from tests import small_models
+from tests.test_trace_claims import claims_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "verify"
@@ -76,6 +79,27 @@ def test_the_module_says_what_the_library_says(folder: tuple[Path, Model]) -> No
     assert done.returncode == 0, done.stderr
     digest, total = expected(model)
     assert json.loads(done.stdout) == [digest, str(total)] * 2
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+def test_the_module_decides_claims(tmp_path: Path) -> None:
+    if not (LIBRARY / "gvm.wasm").exists():
+        pytest.skip("needs build/verify: run scripts/verifier")
+    expected: list[str | None] = []
+    paths = []
+    for name in OPERATORS:
+        claim, value = next(claims_of(name))
+        for bad in (False, True):
+            path = tmp_path / f"{name}-{bad}.claim"
+            path.write_bytes(replace(claim, root=bytes(32)).encode() if bad else claim.encode())
+            paths.append(str(path))
+            expected.append(None if bad else str(value))
+    command = ["node", str(ROOT / "benchmarks" / "referee.mjs"), str(LIBRARY / "gvm.wasm")]
+    done = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [row.get("found") for row in found] == expected
+    assert all("bad_input" in row["refused"] for row in found[1::2])
 
 
 def shown_by_page(path: Path, named: str) -> dict[str, str]:

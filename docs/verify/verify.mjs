@@ -2,7 +2,7 @@
 //
 // Structs are those of gvm/gvm.h as wasm32 lays them out; the library refuses other sizes.
 
-const SIZES = { file: 72, info: 144, tensor: 104, options: 16, error: 512, loss: 24 };
+const SIZES = { file: 72, info: 144, tensor: 104, options: 16, error: 512, loss: 24, finding: 24 };
 const WIDTHS = { 1: 2, 2: 4, 3: 8, 4: 1, 5: 1 };
 const NAMES = { i16: 1, i32: 2, u8: 4 };
 const RANGES = { 1: [-32768, 32767], 2: [-2147483648, 2147483647], 4: [0, 255], 5: [0, 1] };
@@ -95,6 +95,21 @@ export class Verifier {
     const id = this.allocate(32);
     this.c.gvm_blake3(this.copy(bytes), bytes.length, id);
     return hex(new Uint8Array(this.c.memory.buffer, id, 32));
+  }
+
+  // What the element of a claim is (docs/traces.md), a BigInt; null where its operator refuses its
+  // operands. Bytes that prove nothing are an Error. Needs no model.
+  referee(claim) {
+    this.error ??= this.allocate(SIZES.error);
+    const bytes = this.copy(claim), finding = this.struct("finding");
+    try {
+      this.check(this.c.gvm_referee(bytes, claim.length, 0n, finding, this.error));
+      const view = this.view();
+      return view.getInt32(finding + 8, true) !== 0 ? null : view.getBigInt64(finding + 16, true);
+    } finally {
+      this.c.free(bytes);
+      this.c.free(finding);
+    }
   }
 
   // Loads a .dmodel: its ids, and the types of its inputs and labels.
