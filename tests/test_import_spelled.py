@@ -169,9 +169,9 @@ def test_a_gate(body: str, made: str) -> None:
     "body",
     [
         'y = Gelu <approximate = "tanh"> (x)',
-        "a = Pow (x, three) b = Mul (a, cube) c = Add (x, b) d = Mul (c, line) t = Tanh (d) "
+        "a = Pow (x, three) b = Mul (a, cube) s = Add (x, b) d = Mul (s, line) t = Tanh (d) "
         "p = Add (t, one) q = Mul (x, p) y = Mul (q, half)",
-        "a = Mul (x, x) b = Mul (a, cube) c = Add (b, one) d = Mul (x, c) e = Mul (d, line) "
+        "a = Mul (x, x) b = Mul (a, cube) s = Add (b, one) d = Mul (x, s) e = Mul (d, line) "
         "t = Tanh (e) p = Add (one, t) h = Mul (x, half) y = Mul (h, p)",
     ],
 )

@@ -185,7 +185,7 @@ def test_command(
     rows = json.loads(out)["quality"]
     assert rows[0]["operator"] == "input" and rows[-1]["snr_whole_db"] > 40
     status, out, err = call(capsys, "info", path, "--quality", path)
-    assert (status, out) == (2, "") and "not a .npy file" in err
+    assert (status, out) == (2, "") and "not a whole .npy file" in err
 
 
 def test_formats_files(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def small_model() -> gvm.Model:
     # Formats without headroom: some elements clamp, so that clamp counts say something.
     formats = gvm.Formats(activation_headroom=-1, delta_headroom=-1, weight_headroom=-1)
     return gvm.Model.from_graph(
-        small_graph(), x, loss="softmax_cross_entropy", labels=y, formats=formats
+        small_graph(), x, loss="softmax_cross_entropy", labels=y, formats=formats, check=False
     )
 
 

@@ -87,8 +87,13 @@ def multiply(t: Shapes, name: str, a: Operand, b: Operand) -> Tensor:
 
 
 def divide(t: Shapes, name: str, a: Operand, b: Operand) -> Tensor:
-    """a / b: exact by an integer, else times a reciprocal."""
+    """a / b: exact by an integer, else times a reciprocal; sinh / cosh is tanh."""
     if isinstance(b, Tensor):
+        (kind, of), (below, of_below) = (
+            t.hyperbolic.get(x.value if isinstance(x, Tensor) else -1, ("", -1)) for x in (a, b)
+        )
+        if (kind, below) == ("sinh", "cosh") and of == of_below:
+            return Tensor(t.low.unary("tanh", of), b.merged)
         return multiply(t, name, a, Tensor(t.low.unary("reciprocal", b.value), b.merged))
     assert isinstance(a, Tensor)
     c = fitting(t, a, b)

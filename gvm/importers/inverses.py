@@ -96,7 +96,9 @@ def atanh(t: Shapes, x: Value) -> Value:
 def sinh(t: Shapes, x: Value) -> Value:
     up, down = t.low.unary("exp", x), t.low.unary("exp", t.low.negative(x))
     far = int(t.g.divide(t.g.sub(up, down), divisor=2))
-    return _beyond(t, absolute(t, x), SINH_LIMIT, far, _series(t, x, SINH_LIMIT, SINH))
+    made = _beyond(t, absolute(t, x), SINH_LIMIT, far, _series(t, x, SINH_LIMIT, SINH))
+    t.hyperbolic[made] = ("sinh", x)
+    return made
 
 
 def atan(t: Shapes, x: Value) -> Value:

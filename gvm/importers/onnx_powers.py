@@ -109,7 +109,9 @@ def _exponentials(t: Translator, x: Value) -> tuple[Value, Value]:
 @_function("Cosh")
 def _cosh(t: Translator, x: Value) -> Value:
     up, down = _exponentials(t, x)
-    return _half(t, int(t.g.add(up, down)))
+    made = _half(t, int(t.g.add(up, down)))
+    t.hyperbolic[made] = ("cosh", x)
+    return made
 
 
 @_function("Tan")

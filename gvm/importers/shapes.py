@@ -115,6 +115,8 @@ class Shapes:
         self.g = self.low.g
         self.stored_batch: int | None = None
         """The batch size that the source's inputs state, where they do."""
+        self.hyperbolic: dict[Value, tuple[str, Value]] = {}
+        """Sines and cosines, and what they are of: their quotient is a tangent."""
 
     def batch_axis(self, value: Value) -> int | None:
         """Where the batch is; None in a model without one."""
