@@ -61,6 +61,7 @@ class Market:
         self.purse = 90_001 + 9_000
         self.withholding = self.dice.below(ROUNDS)
         self.outcomes: list[Outcome] = []
+        self.jailed: set[bytes] = set()
 
     # -- blocks
 
@@ -291,9 +292,13 @@ class Market:
         for account in powers:
             found = self.state.validators.get(account)
             guilty = account in self.promised and account not in opened
+            again = account in self.jailed  # L17: once per jail_blocks; no market lasts as long
             jailed = found is not None and found.jailed and found.withheld >= drawn.begin
             who = account.hex()[:8]
-            self.equal("jail", (who, jailed), (who, guilty))
+            self.equal("jail", (who, jailed), (who, guilty and not again))
+            if again:
+                self.equal("jailed still", (who, found is not None and found.jailed), (who, True))
+            self.jailed |= {account} if guilty else set()
         if not is_quorum(sum(powers[a] for a in opened), sum(powers.values())):
             return Outcome.NO_BEACON
         free = {
